@@ -1,0 +1,1 @@
+"""RWKV-7, Future-Seed, checkpoints, tokenizers and generation."""

@@ -1,0 +1,141 @@
+"""Future-Seed: each layer's recurrence starts from a gated copy of the layer below's final state.
+
+B batch, H heads, C width; states [B, H, V, K] float32. For every layer i >= max(1, lstart):
+
+    final_state[i-1] -> detach -> rms norm -> strength * gate -> clip = carried_state
+    initial_state[i] = carried_state + the explicit state of layer i (zero at the start of a text)
+
+so a deep layer reads the prompt already knowing how the layer below saw its end.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fseed.errors import UserError
+
+RMS_FLOOR = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class FutureSeedOptions:
+    """Everything that shapes the carried state; names as in the config groups."""
+
+    gate: str = "scalar"  # scalar | head | inputgate | raw
+    norm: str = "rms"  # rms | none
+    detach: bool = True
+    clip: float = 1.0  # bound on every entry, 0 = off
+    seed_scale: float = 1.0
+    lstart: int = 1  # first seeded layer
+    alpha_init: float = -2.0
+    head_init: float = -3.0
+    schedule: str = "none"  # none | linear | cosine
+    schedule_low: float = 1.0
+    schedule_high: float = 1.0
+    shuffle_states: bool = False  # control: seed from another sample's final state
+
+
+def schedule_value(kind: str, *, layer: int, start: int, last: int, low: float, high: float) -> float:
+    """Return the strength of ``layer`` between the first seeded layer and the last one.
+
+    >>> round(schedule_value("cosine", layer=7, start=6, last=11, low=0.4, high=1.0), 3)
+    0.457
+    """
+    if kind == "none":
+        return 1.0
+    progress = 1.0 if last <= start else min(max((layer - start) / (last - start), 0.0), 1.0)
+    if kind == "cosine":
+        progress = 0.5 - 0.5 * math.cos(math.pi * progress)
+    return low + (high - low) * progress
+
+
+class FutureSeed(nn.Module):
+    """Gates of all seeded layers and the transform of the carried state.
+
+    Parameters are float32: ``gate_logit`` [seeded layers]; ``head_logit`` [seeded layers, H] (head);
+    ``input_weight`` [seeded layers, C] and ``input_bias`` [seeded layers] (inputgate).
+    """
+
+    def __init__(
+        self, options: FutureSeedOptions, *, num_layers: int, num_heads: int, width: int
+    ) -> None:
+        """Create the gates of layers max(1, lstart) .. num_layers - 1.
+
+        Raises:
+            UserError: if ``lstart`` is negative.
+        """
+        super().__init__()
+        if options.lstart < 0:
+            raise UserError(f"lstart={options.lstart}; allowed: 1..{num_layers - 1}")
+        self.options, self.width = options, width
+        self.start = max(1, options.lstart)
+        self.strengths = [
+            options.seed_scale
+            * schedule_value(
+                options.schedule, layer=i, start=self.start, last=num_layers - 1,
+                low=options.schedule_low, high=options.schedule_high,
+            )
+            for i in range(self.start, num_layers)
+        ]  # fmt: skip
+        seeded = len(self.strengths)
+        self.gate_logit = nn.Parameter(torch.full((seeded,), options.alpha_init))
+        if options.gate == "head":
+            self.head_logit = nn.Parameter(torch.full((seeded, num_heads), options.head_init))
+        if options.gate == "inputgate":
+            self.input_weight = nn.Parameter(torch.zeros(seeded, width))
+            self.input_bias = nn.Parameter(torch.zeros(seeded))
+
+    def seeds(self, layer: int) -> bool:
+        """Tell whether ``layer`` starts from the layer below."""
+        return layer >= self.start
+
+    def carry(
+        self,
+        previous_final_state: Float[Tensor, "B H V K"],
+        *,
+        layer: int,
+        x_last: Float[Tensor, "B C"],
+    ) -> Float[Tensor, "B H V K"]:
+        """Turn the final state of layer - 1 into the carried state of ``layer``.
+
+        ``x_last`` is the residual input of ``layer`` at the last true prompt token.
+        """
+        options = self.options
+        state = previous_final_state.detach() if options.detach else previous_final_state
+        if options.shuffle_states:
+            state = state.roll(1, dims=0)
+        if options.norm == "rms":
+            mean_square = state.square().mean(dim=(-2, -1), keepdim=True)
+            # floor before the root: the root's derivative at 0 is infinite
+            state = state / mean_square.clamp_min(RMS_FLOOR**2).sqrt()
+        state = state * (self.strengths[layer - self.start] * self.gate(layer=layer, x_last=x_last))
+        if options.clip > 0:
+            state = state.clamp(-options.clip, options.clip)
+        return state
+
+    def gate(self, *, layer: int, x_last: Float[Tensor, "B C"]) -> Float[Tensor, "..."]:
+        """Return the gate of ``layer``, broadcastable to [B, H, V, K]."""
+        i, logit = layer - self.start, self.gate_logit[layer - self.start]
+        match self.options.gate:
+            case "raw":
+                return logit
+            case "head":
+                return (logit.sigmoid() * self.head_logit[i].sigmoid()).view(-1, 1, 1)
+            case "inputgate":
+                score = x_last.float() @ self.input_weight[i] / math.sqrt(self.width)
+                return (logit + score + self.input_bias[i]).sigmoid().view(-1, 1, 1, 1)
+            case _:
+                return logit.sigmoid()
+
+    def gate_values(self) -> list[float]:
+        """Return the input-free gate of every seeded layer (mean over heads), times its strength."""
+        with torch.no_grad():
+            gates = self.gate_logit if self.options.gate == "raw" else self.gate_logit.sigmoid()
+            if self.options.gate == "head":
+                gates = gates * self.head_logit.sigmoid().mean(1)
+            if self.options.gate == "inputgate":
+                gates = (self.gate_logit + self.input_bias).sigmoid()
+            return (gates * gates.new_tensor(self.strengths)).tolist()

@@ -1,0 +1,96 @@
+"""Recurrent decoding: one token per step from the full carried state. B batch, V vocabulary."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from fseed.models.rwkv7 import RWKV7, ModelState
+
+
+@torch.no_grad()
+def generate(
+    model: RWKV7,
+    state: ModelState,
+    logits: Float[Tensor, "B vocab"],
+    *,
+    max_new_tokens: int,
+    end_of_text: int,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    generators: Sequence[torch.Generator] | None = None,
+) -> list[list[int]]:
+    """Return the new ids of every sample, without the end-of-text id that stops it.
+
+    ``state`` is the one behind the last prompt token and ``logits`` what that token predicts.
+    Temperature 0 is greedy. Sampling takes one CPU generator per sample, so what a sample draws
+    depends on nothing but its own generator and logits. A finished sample stays in the batch,
+    unread: the shape of every matrix product stays, and with it each other sample's arithmetic.
+
+    Raises:
+        ValueError: for sampling options out of range, or sampling without one generator each.
+    """
+    _check_options(len(logits), temperature=temperature, top_p=top_p, generators=generators)
+    ids: list[list[int]] = [[] for _ in logits]
+    running = torch.ones(len(logits), dtype=torch.bool)
+    for step in range(max_new_tokens):
+        if step > 0:
+            output = model(tokens.unsqueeze(1), state=state)
+            logits, state = model.logits(output.hidden[:, 0]), output.state
+        if generators is None or temperature == 0:
+            tokens = logits.argmax(-1)
+        else:
+            tokens = sample_tokens(
+                logits, temperature=temperature, top_p=top_p, generators=generators
+            )
+        chosen = tokens.cpu()
+        running &= chosen != end_of_text
+        if not running.any():
+            break
+        for i in running.nonzero().flatten().tolist():
+            ids[i].append(int(chosen[i]))
+    return ids
+
+
+def sample_tokens(
+    logits: Float[Tensor, "B vocab"],
+    *,
+    temperature: float,
+    top_p: float,
+    generators: Sequence[torch.Generator],
+) -> Int[Tensor, " B"]:
+    """Draw one id per row from the smallest set of ids whose probability reaches ``top_p``.
+
+    Row i spends exactly one uniform number of ``generators[i]``.
+    """
+    probabilities, order = torch.softmax(logits.double() / temperature, -1).sort(
+        dim=-1, descending=True, stable=True
+    )
+    cumulative = probabilities.cumsum(-1)
+    # an id stays while the mass before it is below top_p, so the likeliest always stays
+    mass_before = cumulative - probabilities
+    kept = probabilities.masked_fill(mass_before >= top_p, 0.0).cumsum(-1)
+    uniform = torch.stack([torch.rand((), generator=g, dtype=torch.float64) for g in generators])
+    target = uniform.to(kept.device).unsqueeze(1) * kept[:, -1:]
+    # the first entry whose cumulative mass exceeds the target: never one of mass 0
+    position = torch.searchsorted(kept, target, right=True).clamp_max(kept.shape[1] - 1)
+    return order.gather(1, position).squeeze(1)
+
+
+def _check_options(
+    batch_size: int,
+    *,
+    temperature: float,
+    top_p: float,
+    generators: Sequence[torch.Generator] | None,
+) -> None:
+    if temperature < 0:
+        raise ValueError(f"temperature={temperature} must be 0 (greedy) or positive")
+    if not 0 < top_p <= 1:
+        raise ValueError(f"top_p={top_p} must lie in (0, 1]")
+    num_generators = 0 if generators is None else len(generators)
+    if temperature > 0 and num_generators != batch_size:
+        raise ValueError(
+            f"sampling {batch_size} samples needs {batch_size} generators, not {num_generators}"
+        )

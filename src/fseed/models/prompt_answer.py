@@ -1,0 +1,52 @@
+"""The one path that training, evaluation and generation share: prompt pass, then answer pass.
+
+The prompt is read with Future-Seed or without; the answer continues causally from every layer's own
+full prompt state, Future-Seed off. The first answer token is predicted from the last prompt token.
+B batch, P prompt tokens, A answer tokens, C width.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from fseed.models.future_seed import FutureSeed
+from fseed.models.rwkv7 import RWKV7, ModelState
+
+
+class PromptAnswer(NamedTuple):
+    """A right-padded batch; answers end with the end-of-text token."""
+
+    prompt: Int[Tensor, "B P"]
+    prompt_lengths: Int[Tensor, " B"]
+    answer: Int[Tensor, "B A"]
+    answer_lengths: Int[Tensor, " B"]
+
+    @property
+    def answer_mask(self) -> Bool[Tensor, "B A"]:
+        """Tell true answer tokens from pads."""
+        positions = torch.arange(self.answer.shape[1], device=self.answer.device)
+        return positions < self.answer_lengths.unsqueeze(1)
+
+
+def read_prompt(
+    model: RWKV7, batch: PromptAnswer, *, future_seed: FutureSeed | None
+) -> tuple[Float[Tensor, "B C"], ModelState]:
+    """Return the hidden vector of the last true prompt token and the full state behind it."""
+    out = model(batch.prompt, lengths=batch.prompt_lengths, future_seed=future_seed)
+    rows = torch.arange(batch.prompt.shape[0], device=batch.prompt.device)
+    return out.hidden[rows, batch.prompt_lengths - 1], out.state
+
+
+def answer_hidden(
+    model: RWKV7, batch: PromptAnswer, *, future_seed: FutureSeed | None
+) -> Float[Tensor, "B A C"]:
+    """Return the hidden vectors that predict answer tokens 0 .. A-1 (teacher forcing)."""
+    last, state = read_prompt(model, batch, future_seed=future_seed)
+    first = last.unsqueeze(1)
+    if batch.answer.shape[1] == 1:
+        return first
+    # the last answer token predicts nothing
+    out = model(batch.answer[:, :-1], lengths=batch.answer_lengths - 1, state=state)
+    return torch.cat((first, out.hidden), dim=1)

@@ -1,0 +1,32 @@
+"""WKV7 token by token: slow, plain, in any float dtype. Every other backend is held against it.
+
+B batch, T tokens, H heads, K key and V value size. state [B, H, V, K]: row = value, column = key.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def wkv7_reference(
+    r: Float[Tensor, "B T H K"],
+    log_decay: Float[Tensor, "B T H K"],
+    k: Float[Tensor, "B T H K"],
+    v: Float[Tensor, "B T H V"],
+    kk: Float[Tensor, "B T H K"],
+    a: Float[Tensor, "B T H K"],
+    initial_state: Float[Tensor, "B H V K"],
+) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H V K"]]:
+    """Run ``S_t = S_{t-1} diag(decay_t) - (S_{t-1} kk_t)(kk_t a_t)^T + v_t k_t^T``, ``y_t = S_t r_t``.
+
+    Source: mechanism of RWKV-7, arXiv 2503.14456, section 4.
+    """
+    state = initial_state
+    decay, kka = log_decay.exp(), kk * a
+    outputs = []
+    for t in range(r.shape[1]):
+        removed = state @ kk[:, t].unsqueeze(-1)  # [B, H, V, 1]: what the state holds under kk_t
+        written = v[:, t].unsqueeze(-1) * k[:, t].unsqueeze(-2)
+        state = state * decay[:, t].unsqueeze(-2) - removed * kka[:, t].unsqueeze(-2) + written
+        outputs.append((state @ r[:, t].unsqueeze(-1)).squeeze(-1))
+    return torch.stack(outputs, dim=1), state

@@ -1,0 +1,95 @@
+"""Names, versions and required keys of the record files, and how one file is read."""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+CONFIG_FILE = "config.yaml"
+CHOICES_FILE = "choices.json"
+PROVENANCE_FILE = "provenance.json"
+METRICS_FILE = "metrics.jsonl"
+PREDICTIONS_FILE = "predictions.parquet"
+RESULT_FILE = "result.json"
+FAILURE_FILE = "failure.json"
+
+FAILURE_CLASSES = ("oom", "data", "config", "network", "nan", "timeout", "interrupted", "error")
+# Arrow type names; other columns of predictions.parquet are scores: double, null where not scored
+PREDICTION_TYPES = {
+    "example_id": "string",
+    "kind": "string",
+    "split": "string",
+    "step": "int32",
+    "num_units": "int32",
+    "num_correct": "int32",
+    "loss_sum": "double",
+    "num_tokens": "int32",
+    "prediction": "string",
+}
+REQUIRED_KEYS = {
+    PROVENANCE_FILE: ("run_id", "pair_key", "arm_key"),
+    RESULT_FILE: (
+        *("status", "run_id", "pair_key", "arm_key"),
+        *("steps", "primary_metric", "evaluations"),
+    ),
+    FAILURE_FILE: ("run_id", "class", "message"),
+    CHOICES_FILE: ("arm",),
+}
+
+
+class RecordError(Exception):
+    """A record that cannot be used; the message names the file and the reason in one line."""
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a YAML or JSON mapping; RecordError says what is wrong with it."""
+    text = path.read_bytes()
+    try:
+        data = _parse_yaml(text) if path.suffix == ".yaml" else json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"not valid {path.suffix[1:].upper()} ({one_line(error)})") from error
+    if not isinstance(data, dict):
+        raise RecordError("holds no mapping")
+    if path.suffix == ".json":
+        _check_schema(data, required=REQUIRED_KEYS[path.name])
+    return data
+
+
+def _check_schema(data: Mapping[str, Any], *, required: Sequence[str]) -> None:
+    version = data.get("schema_version")
+    if version != SCHEMA_VERSION:
+        known = f"this fseed reads version {SCHEMA_VERSION}"
+        raise RecordError(
+            f"unknown schema version {version!r}; {known}"
+            if version is not None
+            else f"no schema_version, so not a record of fseed ({known})"
+        )
+    missing = [key for key in required if key not in data]
+    if missing:
+        raise RecordError(f"lacks {', '.join(missing)}")
+
+
+def _parse_yaml(text: bytes) -> Any:
+    """Parse YAML; ValueError in place of the library's own error."""
+    import yaml
+
+    try:
+        return yaml.load(text, Loader=_yaml_loader())
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+
+
+@cache
+def _yaml_loader() -> Any:
+    import yaml
+
+    # the compiled loader is ten times faster, and absent where PyYAML was built without libyaml
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def one_line(error: object) -> str:
+    """Return the message without line breaks, cut at 200 characters."""
+    return " ".join(str(error).split())[:200]

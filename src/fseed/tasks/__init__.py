@@ -1,0 +1,1 @@
+"""Tasks: data plus a score. A task knows no model; nothing here imports torch."""

@@ -1,0 +1,73 @@
+"""From a resolved configuration to the backbone and its gates."""
+
+from pathlib import Path
+
+import torch
+
+from fseed.config.schema import ControlKind, Mode, ModelConfig, RunConfig
+from fseed.errors import UserError
+from fseed.models.checkpoint import load_model
+from fseed.models.future_seed import FutureSeed, FutureSeedOptions
+from fseed.models.initialization import initialize
+from fseed.models.rwkv7 import RWKV7
+from fseed.models.shape import RWKV7Shape
+
+SIZE_KEYS = tuple(RWKV7Shape.__dataclass_fields__)
+
+
+def build_model(config: RunConfig) -> RWKV7:
+    """Load the backbone from ``model.weights``, or initialise it from ``seed``.
+
+    Raises:
+        UserError: if a size is unset without weights, or differs from that of the weights.
+    """
+    model, backend = config.model, config.trainer.wkv_backend.value
+    if model.weights is not None:
+        loaded = load_model(Path(model.weights), backend=backend)
+        check_sizes(model, loaded.shape)
+        return loaded
+    unset = [key for key in SIZE_KEYS if getattr(model, key) is None]
+    if unset:
+        raise UserError(
+            f"model={model.name} has neither weights nor {', '.join(unset)}; "
+            "give model.weights=PATH or every size"
+        )
+    shape = RWKV7Shape(**{key: getattr(model, key) for key in SIZE_KEYS})
+    generator = torch.Generator().manual_seed(config.seed)
+    return initialize(RWKV7(shape, backend=backend), generator=generator)
+
+
+def check_sizes(model: ModelConfig, shape: RWKV7Shape) -> None:
+    """Refuse a configured size that contradicts the checkpoint; unset sizes are read off it."""
+    wrong = [
+        f"model.{key}={wanted} but the weights have {getattr(shape, key)}"
+        for key in SIZE_KEYS
+        if (wanted := getattr(model, key)) is not None and wanted != getattr(shape, key)
+    ]
+    if wrong:
+        raise UserError("; ".join(wrong) + "; use model=custom to read all sizes off the weights")
+
+
+def build_future_seed(config: RunConfig, shape: RWKV7Shape) -> FutureSeed | None:
+    """Create the gates of the arm; None for ``fs=no_fs``."""
+    if config.fs.mode is Mode.no_fs:
+        return None
+    variant, control = config.fs_variant, config.control.kind
+    options = FutureSeedOptions(
+        gate=variant.gate.value,
+        norm=variant.norm.value,
+        detach=variant.detach,
+        clip=variant.clip,
+        # the A/A arm walks the whole path with nothing at its end
+        seed_scale=0.0 if control is ControlKind.aa else variant.seed_scale,
+        lstart=config.lstart,
+        alpha_init=config.alpha.init,
+        head_init=variant.head_init,
+        schedule=config.schedule.kind.value,
+        schedule_low=config.schedule.low,
+        schedule_high=config.schedule.high,
+        shuffle_states=control is ControlKind.shuffled_state,
+    )
+    return FutureSeed(
+        options, num_layers=shape.num_layers, num_heads=shape.num_heads, width=shape.width
+    )

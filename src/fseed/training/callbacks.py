@@ -1,0 +1,143 @@
+"""Lightning callbacks of a run. Their order matters: records, evaluation, checkpoint, interrupt.
+
+A checkpoint at step c is written after everything that belongs to steps up to c, so a run that is
+killed at any moment continues from c with complete records.
+"""
+
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from fseed.errors import RunInterrupted, UserError
+from fseed.models.prompt_answer import PromptAnswer
+from fseed.training.evaluation import Evaluator
+from fseed.training.interrupt import InterruptFlag
+from fseed.training.memory import peak_memory_gib
+from fseed.training.module import FutureSeedModule
+from fseed.training.run_log import RunLog
+
+
+class RecordSteps(L.Callback):
+    """Append a row per optimiser step; a loss that is not finite ends the run."""
+
+    def __init__(self, log: RunLog) -> None:
+        """Write to ``log``."""
+        self.log, self._started = log, 0.0
+
+    def on_train_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
+        """Start the clock of the step."""
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: PromptAnswer, *_: Any
+    ) -> None:
+        """Record loss, tokens, learning rate, gradient norm, gates, throughput and memory."""
+        assert isinstance(pl_module, FutureSeedModule)
+        loss = float(outputs["loss"])
+        seconds = time.perf_counter() - self._started
+        answer_tokens = int(batch.answer_lengths.sum())
+        tokens = int(batch.prompt_lengths.sum()) + answer_tokens
+        future_seed = pl_module.future_seed
+        row = {
+            "kind": "train",
+            "step": trainer.global_step,
+            "tokens": tokens,
+            "answer_tokens": answer_tokens,
+            "loss": loss,
+            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "grad_norm": pl_module.grad_norm,
+            "seconds": seconds,
+            "tokens_per_second": tokens / seconds,
+            "memory_gib": peak_memory_gib(pl_module.device),
+            "gates": future_seed.gate_values() if future_seed is not None else [],
+        }
+        self.log.add_row(row)
+        if trainer.logger is not None:
+            numbers = {key: row[key] for key in ("loss", "lr", "grad_norm", "tokens_per_second")}
+            trainer.logger.log_metrics(numbers, step=trainer.global_step)
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss} at step {trainer.global_step}")
+
+
+class EvaluateSplit(L.Callback):
+    """Score the full split before the first step and after every step of ``due``."""
+
+    def __init__(
+        self, log: RunLog, evaluator: Evaluator, *, due: frozenset[int], generate_at: frozenset[int],
+        max_first_loss: float | None,
+    ) -> None:  # fmt: skip
+        """``max_first_loss`` in nats: refuse to train from weights that start above it."""
+        self.log, self.evaluator, self.due = log, evaluator, due
+        self.generate_at, self.max_first_loss = generate_at, max_first_loss
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Score the start unless a resumed run has it."""
+        if self.log.evaluation_at(0) is None:
+            self._evaluate(0, trainer)
+        first = self.log.evaluation_at(0)
+        assert first is not None
+        loss = first["metrics"]["loss"]
+        if self.max_first_loss is not None and not loss <= self.max_first_loss:
+            raise UserError(
+                f"the weights start at a loss of {loss:.2f} nats, above the uniform guess "
+                f"({self.max_first_loss:.2f}): they are probably mis-loaded or of another tokenizer; "
+                "model.allow_above_uniform=true trains anyway"
+            )
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        """Score when due."""
+        if trainer.global_step in self.due:
+            self._evaluate(trainer.global_step, trainer)
+
+    def _evaluate(self, step: int, trainer: L.Trainer) -> None:
+        started = time.perf_counter()
+        evaluation = self.evaluator.evaluate(step=step, with_generation=step in self.generate_at)
+        self.log.add_evaluation(evaluation, seconds=time.perf_counter() - started)
+        if trainer.logger is not None:
+            values = {f"{evaluation.split}/{k}": v for k, v in evaluation.values.items()}
+            trainer.logger.log_metrics(values, step=step)
+
+
+class SaveCheckpoint(L.Callback):
+    """Write the one checkpoint of the run when due; the old one stays until the new is complete."""
+
+    def __init__(self, path: Path, *, due: frozenset[int]) -> None:
+        """Save to ``path`` after every step of ``due``."""
+        self.path, self.due = path, due
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        """Save when due."""
+        if trainer.global_step in self.due:
+            save_checkpoint(trainer, self.path)
+
+
+class StopWhenAsked(L.Callback):
+    """Save and leave after the step in which the user asked to stop."""
+
+    def __init__(self, flag: InterruptFlag, path: Path) -> None:
+        """Watch ``flag``, save to ``path``."""
+        self.flag, self.path = flag, path
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        """Leave with RunInterrupted; every record of this step is already on disk."""
+        if self.flag.requested:
+            save_checkpoint(trainer, self.path)
+            raise RunInterrupted(f"stopped after step {trainer.global_step}")
+
+
+def save_checkpoint(trainer: L.Trainer, path: Path) -> None:
+    """Save model, optimiser and loop state in place of ``path``, synced and renamed."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    trainer.save_checkpoint(temporary)
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def uniform_loss(vocab_size: int) -> float:
+    """Return the loss in nats of a uniform guess over the vocabulary."""
+    return math.log(vocab_size)

@@ -1,0 +1,57 @@
+"""The Lightning data module: examples of the task, batches keyed by the optimiser step."""
+
+import json
+from dataclasses import asdict
+
+import lightning as L
+
+from fseed.config.schema import ControlKind, RunConfig
+from fseed.errors import UserError
+from fseed.models.tokenizer import Tokenizer
+from fseed.tasks.registry import TaskData, load_task_data
+from fseed.training.batches import StepKeyedBatches, steps_for_tokens
+
+_LAST_LOADED: dict[str, TaskData] = {}
+
+
+def load_examples(config: RunConfig, tokenizer: Tokenizer) -> TaskData:
+    """Build the examples of a run; the arms and seeds of a sweep that follow share them."""
+    key = json.dumps([asdict(config.task), asdict(config.data), tokenizer.fingerprint], default=str)
+    if key not in _LAST_LOADED:
+        _LAST_LOADED.clear()
+        _LAST_LOADED[key] = load_task_data(config.task, config.data, tokenizer)
+    return _LAST_LOADED[key]
+
+
+class RunDataModule(L.LightningDataModule):
+    """Training batches of one run; validation is scored by a callback, on whole splits."""
+
+    def __init__(self, config: RunConfig, data: TaskData) -> None:
+        """Plan the batches of the run and the number of its steps."""
+        super().__init__()
+        self.batches = StepKeyedBatches(
+            data.splits["train"],
+            seed=config.seed,
+            batch_size=config.budget.batch_size,
+            repeat_prompt=config.control.kind is ControlKind.repeat_prompt,
+        )
+        self.num_steps = plan_steps(config, self.batches)
+
+    def train_dataloader(self) -> StepKeyedBatches:
+        """Return the batches from the current optimiser step on."""
+        assert self.trainer is not None
+        self.batches.start_step = self.trainer.global_step
+        return self.batches
+
+
+def plan_steps(config: RunConfig, batches: StepKeyedBatches) -> int:
+    """Return the optimiser steps of the budget; tokens are rounded up to a whole step.
+
+    Tokens count each prompt once, so that an arm that reads it twice takes equally many steps.
+    """
+    budget = config.budget
+    if budget.steps is not None:
+        return budget.steps
+    if budget.tokens is None:
+        raise UserError("budget.steps and budget.tokens are both unset; give one of them")
+    return steps_for_tokens(batches, tokens=budget.tokens)

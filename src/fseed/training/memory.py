@@ -1,0 +1,15 @@
+"""Peak memory of a run."""
+
+import resource
+import sys
+
+import torch
+
+
+def peak_memory_gib(device: torch.device) -> float:
+    """Return the peak in GiB: allocated on the GPU, or resident in this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # ru_maxrss counts bytes on macOS and KiB elsewhere
+    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20

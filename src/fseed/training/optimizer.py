@@ -1,0 +1,74 @@
+"""AdamW groups of a run: backbone by the official rules, gates on their own without weight decay."""
+
+import torch
+from torch import nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from fseed.config.schema import RunConfig
+from fseed.models.future_seed import FutureSeed
+from fseed.models.rwkv7 import RWKV7
+
+
+def build_optimizer(config: RunConfig, model: RWKV7, future_seed: FutureSeed | None) -> AdamW:
+    """Create AdamW over float32 master weights; a learning rate of 0 freezes its parameters."""
+    optim = config.optim
+    groups = backbone_groups(model, config)
+    if future_seed is not None:
+        groups += gate_groups(future_seed, config)
+    return AdamW(groups, lr=optim.lr, betas=(optim.beta1, optim.beta2), eps=optim.eps)
+
+
+def backbone_groups(model: RWKV7, config: RunConfig) -> list[dict]:
+    """Split the backbone: w0 with its own multiplier, large matrices with weight decay, the rest.
+
+    Source: configure_optimizers of BlinkDL/RWKV-LM, RWKV-v7/train_temp/src/model.py at 118e451.
+    """
+    optim = config.optim
+    decay_base, matrices, rest = [], [], []
+    for name, parameter in model.named_parameters():
+        if name.endswith("att.w0"):
+            decay_base.append(parameter)
+        elif name.endswith(".weight") and parameter.squeeze().ndim >= 2:
+            matrices.append(parameter)
+        else:
+            rest.append(parameter)
+    return [
+        {"params": rest, "weight_decay": 0.0, "name": "vectors"},
+        {"params": matrices, "weight_decay": optim.weight_decay, "name": "matrices"},
+        {
+            "params": decay_base, "weight_decay": 0.0, "name": "decay_base",
+            "lr": optim.lr * optim.decay_lr_multiplier,
+        },
+    ]  # fmt: skip
+
+
+def gate_groups(future_seed: FutureSeed, config: RunConfig) -> list[dict]:
+    """One group per kind of gate parameter; frozen kinds lose their gradient and are left out."""
+    variant = config.fs_variant
+    rates = {
+        "gate_logit": config.alpha.lr,
+        "head_logit": variant.head_lr,
+        "input_weight": variant.input_lr,
+        "input_bias": variant.input_lr,
+    }
+    groups = []
+    for name, parameter in future_seed.named_parameters():
+        parameter.requires_grad_(rates[name] > 0)
+        if rates[name] > 0:
+            groups.append({"params": [parameter], "lr": rates[name], "weight_decay": 0.0, "name": name})
+    return groups
+
+
+def build_warmup(optimizer: AdamW, *, warmup_steps: int) -> LambdaLR:
+    """Raise every learning rate linearly over ``warmup_steps``, then keep it."""
+    return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / max(warmup_steps, 1)))
+
+
+def clip_gradients(module: nn.Module | None, *, max_norm: float) -> float:
+    """Clip the gradient norm of one module in place and return the norm before; 0 = no clipping."""
+    if module is None:
+        return 0.0
+    parameters = [p for p in module.parameters() if p.grad is not None]
+    bound = max_norm if max_norm > 0 else float("inf")
+    return float(torch.nn.utils.clip_grad_norm_(parameters, bound)) if parameters else 0.0
