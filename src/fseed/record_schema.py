@@ -1,8 +1,10 @@
 """Names, versions and required keys of the record files, and how one file is read."""
 
+import copy
 import json
+import re
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ METRICS_FILE = "metrics.jsonl"
 PREDICTIONS_FILE = "predictions.parquet"
 RESULT_FILE = "result.json"
 FAILURE_FILE = "failure.json"
+TABLES_DIR = "tables"  # folder of generated tables beside the runs
 
 FAILURE_CLASSES = ("oom", "data", "config", "network", "nan", "timeout", "interrupted", "error")
 # Arrow type names; other columns of predictions.parquet are scores: double, null where not scored
@@ -73,13 +76,33 @@ def _check_schema(data: Mapping[str, Any], *, required: Sequence[str]) -> None:
 
 
 def _parse_yaml(text: bytes) -> Any:
-    """Parse YAML; ValueError in place of the library's own error."""
+    """Parse YAML; ValueError in place of the library's own error.
+
+    The runs of a sweep share nearly every top-level section, so sections are parsed once each.
+    """
+    sections = re.split(rb"^(?=[^\s-])", text, flags=re.MULTILINE)
+    try:
+        parts = [_parse_section(section) for section in sections if section.strip()]
+    except ValueError:
+        parts = []
+    if parts and all(isinstance(part, dict) for part in parts):
+        return copy.deepcopy({key: value for part in parts for key, value in part.items()})
+    # no plain block mapping: an alias across sections, a list, a comment, or an error to report
+    return _parse_whole(text)
+
+
+def _parse_whole(text: bytes) -> Any:
     import yaml
 
     try:
         return yaml.load(text, Loader=_yaml_loader())
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
+
+
+@lru_cache(maxsize=1024)
+def _parse_section(section: bytes) -> Any:
+    return _parse_whole(section)
 
 
 @cache

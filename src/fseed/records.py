@@ -37,6 +37,7 @@ from fseed.record_schema import (
     PROVENANCE_FILE,
     RESULT_FILE,
     SCHEMA_VERSION,
+    TABLES_DIR,
     RecordError,
     one_line,
     read_mapping,
@@ -56,6 +57,7 @@ __all__ = [
     "PROVENANCE_FILE",
     "RESULT_FILE",
     "SCHEMA_VERSION",
+    "TABLES_DIR",
     "RecordError",
     "RunRecord",
     "Scan",
@@ -63,6 +65,7 @@ __all__ = [
     "clean_temporaries",
     "default_output_root",
     "find_runs",
+    "is_run_dir",
     "read_metrics",
     "read_run",
     "scan",
@@ -212,6 +215,11 @@ def read_run(path: Path) -> RunRecord:
     )
 
 
+def is_run_dir(path: Path) -> bool:
+    """Tell whether the folder is named like a run, ``s<seed>-<run_id>``."""
+    return _RUN_DIR_NAME.fullmatch(path.name) is not None
+
+
 @dataclass(frozen=True)
 class Scan:
     """What lies below some folders: run directories in order, and other files, counted."""
@@ -224,27 +232,34 @@ class Scan:
 def scan(paths: Sequence[Path]) -> Scan:
     """Walk ``paths`` for run directories; hidden folders are passed over.
 
-    UserError for a path that does not exist or is no folder.
+    A missing path that is named like a run is a run that was not started. UserError for any other
+    path that is no folder.
     """
     run_dirs: dict[Path, None] = {}
     closed: list[RunRecord] = []
+    visited: set[str] = set()
     num_foreign = 0
 
     def note(error: OSError) -> None:
         closed.append(RunRecord(Path(error.filename), "unreadable", one_line(error)))
 
     for top in paths:
+        if is_run_dir(top) and not top.exists():
+            run_dirs[top.absolute()] = None
+            continue
         if not top.is_dir():
             state = "is not a folder" if top.exists() else "does not exist"
             raise UserError(f"{top} {state}; give folders that hold runs")
-        for folder, names, files in os.walk(top, onerror=note):
-            if _RUN_DIR_NAME.fullmatch(os.path.basename(folder)) or _MARKERS & set(files):
-                run_dirs[Path(folder).resolve()] = None
-            else:
-                num_foreign += len(files)
+        for folder, names, files in os.walk(top, onerror=note, followlinks=True):
+            real = os.path.realpath(folder)
+            seen, is_run = real in visited, is_run_dir(Path(folder))
+            visited.add(real)
             # a stray record in a parent folder must not hide the runs below it
-            is_run = _RUN_DIR_NAME.fullmatch(os.path.basename(folder))
-            names[:] = [] if is_run else sorted(n for n in names if not n.startswith("."))
+            names[:] = [] if seen or is_run else sorted(n for n in names if not n.startswith("."))
+            if is_run or _MARKERS & set(files):
+                run_dirs[Path(real)] = None
+            elif not seen and os.path.basename(folder) != TABLES_DIR:
+                num_foreign += sum(not name.startswith(".") for name in files)
     return Scan(list(run_dirs), num_foreign, closed)
 
 

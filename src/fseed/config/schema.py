@@ -176,6 +176,7 @@ class ModelConfig:
 
     name: str = MISSING
     weights: str | None = None  # official .pth, safetensors or a Hugging Face folder
+    needs_weights: bool = False  # null weights are an error, not a random start
     tokenizer: TokenizerKind = MISSING
     vocab_file: str | None = None  # World vocabulary; null: the copy in the rwkv package
     num_layers: int | None = None  # null with weights: read off the checkpoint

@@ -153,13 +153,13 @@ def _vote(shapes: dict[str, tuple[int, ...]], expected: dict[str, Symbols]) -> d
 
 def _proposals(shape: tuple[int, ...], symbols: Symbols, *, width: int) -> list[tuple[str, int]]:
     """Return the sizes one matrix proposes; a transposed pair proposes the right rank too."""
-    if len(shape) != 2 or symbols == ("C", "C"):
+    if len(shape) != 2 or len(symbols) != 2 or symbols == ("C", "C"):
         return []
     if symbols == ("H", "N"):
         return [("H", shape[0]), ("N", shape[1])]
-    symbol = next(symbol for symbol in symbols if symbol != "C")
     if width not in shape:
         return []
+    symbol = symbols[0] if symbols[1] == "C" else symbols[1]
     return [(symbol, shape[0] if shape[1] == width else shape[1])]
 
 

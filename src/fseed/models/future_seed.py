@@ -38,7 +38,9 @@ class FutureSeedOptions:
     shuffle_states: bool = False  # control: seed from another sample's final state
 
 
-def schedule_value(kind: str, *, layer: int, start: int, last: int, low: float, high: float) -> float:
+def schedule_value(
+    kind: str, *, layer: int, start: int, last: int, low: float, high: float
+) -> float:
     """Return the strength of ``layer`` between the first seeded layer and the last one.
 
     >>> round(schedule_value("cosine", layer=7, start=6, last=11, low=0.4, high=1.0), 3)
@@ -55,8 +57,8 @@ def schedule_value(kind: str, *, layer: int, start: int, last: int, low: float, 
 class FutureSeed(nn.Module):
     """Gates of all seeded layers and the transform of the carried state.
 
-    Parameters are float32: ``gate_logit`` [seeded layers]; ``head_logit`` [seeded layers, H] (head);
-    ``input_weight`` [seeded layers, C] and ``input_bias`` [seeded layers] (inputgate).
+    Parameters are float32, one row per seeded layer: ``gate_logit`` [S]; ``head_logit`` [S, H]
+    (head); ``input_weight`` [S, C] and ``input_bias`` [S] (inputgate).
     """
 
     def __init__(
@@ -125,13 +127,17 @@ class FutureSeed(nn.Module):
             case "head":
                 return (logit.sigmoid() * self.head_logit[i].sigmoid()).view(-1, 1, 1)
             case "inputgate":
-                score = x_last.float() @ self.input_weight[i] / math.sqrt(self.width)
+                score = (
+                    x_last.to(self.input_weight.dtype)
+                    @ self.input_weight[i]
+                    / math.sqrt(self.width)
+                )
                 return (logit + score + self.input_bias[i]).sigmoid().view(-1, 1, 1, 1)
             case _:
                 return logit.sigmoid()
 
     def gate_values(self) -> list[float]:
-        """Return the input-free gate of every seeded layer (mean over heads), times its strength."""
+        """Return strength times gate of every seeded layer: without input, mean over heads."""
         with torch.no_grad():
             gates = self.gate_logit if self.options.gate == "raw" else self.gate_logit.sigmoid()
             if self.options.gate == "head":

@@ -35,10 +35,7 @@ def generate(
     ids: list[list[int]] = [[] for _ in logits]
     running = torch.ones(len(logits), dtype=torch.bool)
     for step in range(max_new_tokens):
-        if step > 0:
-            output = model(tokens.unsqueeze(1), state=state)
-            logits, state = model.logits(output.hidden[:, 0]), output.state
-        if generators is None or temperature == 0:
+        if temperature == 0 or generators is None:
             tokens = logits.argmax(-1)
         else:
             tokens = sample_tokens(
@@ -46,13 +43,16 @@ def generate(
             )
         chosen = tokens.cpu()
         running &= chosen != end_of_text
-        if not running.any():
-            break
         for i in running.nonzero().flatten().tolist():
             ids[i].append(int(chosen[i]))
+        if step + 1 == max_new_tokens or not running.any():
+            break
+        output = model(tokens.unsqueeze(1), state=state)
+        logits, state = model.logits(output.hidden[:, 0]), output.state
     return ids
 
 
+@torch.no_grad()
 def sample_tokens(
     logits: Float[Tensor, "B vocab"],
     *,

@@ -31,7 +31,14 @@ def _initialize_time_mix(block: Block, layer: int, num_layers: int, generator: G
     depth = layer / max(num_layers - 1, 1)  # 0 at the first layer, 1 at the last
     remaining = 1.0 - layer / num_layers  # 1 at the first layer, nearly 0 at the last
     channel = torch.arange(width) / width
-    for name, power in {"x_r": 0.2, "x_w": 0.9, "x_k": 0.7, "x_v": 0.7, "x_a": 0.9, "x_g": 0.2}.items():
+    for name, power in {
+        "x_r": 0.2,
+        "x_w": 0.9,
+        "x_k": 0.7,
+        "x_v": 0.7,
+        "x_a": 0.9,
+        "x_g": 0.2,
+    }.items():
         getattr(att, name)[0, 0] = 1.0 - channel ** (power * remaining)
     ramp = torch.arange(width) / (width - 1)
     linear = ramp - 0.5
@@ -56,7 +63,9 @@ def _initialize_time_mix(block: Block, layer: int, num_layers: int, generator: G
     att.ln_x.weight.fill_(((1 + layer) / num_layers) ** 0.7)
 
 
-def _initialize_channel_mix(block: Block, layer: int, num_layers: int, generator: Generator) -> None:
+def _initialize_channel_mix(
+    block: Block, layer: int, num_layers: int, generator: Generator
+) -> None:
     ffn = block.ffn
     width = ffn.x_k.shape[-1]
     remaining = 1.0 - layer / num_layers

@@ -13,10 +13,11 @@ from torch.nn import functional as F
 
 from fseed.models.future_seed import FutureSeed
 from fseed.models.shape import RWKV7Shape
-from fseed.ops.token_shift import token_shift
+from fseed.ops.token_mix import mix_tokens, shift_tokens
 from fseed.ops.wkv7 import wkv7
 
 LOG_DECAY_SCALE = -0.6065306597126334  # -exp(-0.5): log_decay lies in (-0.6066, 0)
+MIXES = ("x_r", "x_w", "x_k", "x_v", "x_a", "x_g")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class TimeMix(nn.Module):
         super().__init__()
         width, heads, size = shape.width, shape.num_heads, shape.head_size
         self.layer, self.num_heads, self.head_size, self.backend = layer, heads, size, backend
-        for name in ("x_r", "x_w", "x_k", "x_v", "x_a", "x_g", "w0", "a0", "k_k", "k_a"):
+        for name in (*MIXES, "w0", "a0", "k_k", "k_a"):
             self.register_parameter(name, nn.Parameter(torch.zeros(1, 1, width)))
         ranks = {"w": shape.decay_rank, "a": shape.in_context_rank, "g": shape.gate_rank}
         if layer > 0:  # layer 0 defines v_first and mixes nothing in
@@ -83,20 +84,20 @@ class TimeMix(nn.Module):
         padding: _Padding,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the output [B, T, C], the next shift vector, the final state and v_first."""
-        shifted, next_previous = token_shift(x, previous, padding.lengths)
-        delta = shifted - x
-        r = self.receptance(torch.addcmul(x, delta, self.x_r))
-        k = self.key(torch.addcmul(x, delta, self.x_k))
-        xv = torch.addcmul(x, delta, self.x_v)
-        v = self.value(xv)
+        shifted, next_previous = shift_tokens(x, previous, padding.lengths)
+        mixes = torch.cat([getattr(self, name).view(1, -1) for name in MIXES])
+        xr, xw, xk, xv, xa, xg = mix_tokens(x, shifted, mixes)
+        r, k, v = self.receptance(xr), self.key(xk), self.value(xv)
         if v_first is None:
             v_first = v
         else:
-            v = torch.lerp(v, v_first, torch.sigmoid(self.v0 + (xv @ self.v1) @ self.v2).to(v.dtype))
-        decay_logit = self.w0 + torch.tanh(torch.addcmul(x, delta, self.x_w) @ self.w1) @ self.w2
+            v = torch.lerp(
+                v, v_first, torch.sigmoid(self.v0 + (xv @ self.v1) @ self.v2).to(v.dtype)
+            )
+        decay_logit = self.w0 + torch.tanh(xw @ self.w1) @ self.w2
         log_decay = LOG_DECAY_SCALE * torch.sigmoid(decay_logit.float())
-        a = torch.sigmoid(self.a0 + (torch.addcmul(x, delta, self.x_a) @ self.a1) @ self.a2)
-        g = torch.sigmoid(torch.addcmul(x, delta, self.x_g) @ self.g1) @ self.g2
+        a = torch.sigmoid(self.a0 + (xa @ self.a1) @ self.a2)
+        g = torch.sigmoid(xg @ self.g1) @ self.g2
         kk = F.normalize(self._heads(k * self.k_k), dim=-1)
         k = k * (1 + (a - 1) * self.k_a)
         r, k, v, a, log_decay = (self._heads(t) for t in (r, k, v, a, log_decay))
@@ -126,8 +127,9 @@ class ChannelMix(nn.Module):
         self, x: Float[Tensor, "B T C"], *, previous: Float[Tensor, "B C"], padding: _Padding
     ) -> tuple[Tensor, Tensor]:
         """Return the output [B, T, C] and the next shift vector [B, C]."""
-        shifted, next_previous = token_shift(x, previous, padding.lengths)
-        hidden = self.key(torch.addcmul(x, shifted - x, self.x_k))
+        shifted, next_previous = shift_tokens(x, previous, padding.lengths)
+        (mixed,) = mix_tokens(x, shifted, self.x_k.view(1, -1))
+        hidden = self.key(mixed)
         return self.value(torch.relu(hidden).square()), next_previous
 
 
@@ -182,7 +184,9 @@ class RWKV7(nn.Module):
             initial_state = state.wkv[i]
             if future_seed is not None and previous_state is not None and future_seed.seeds(i):
                 last = _last_true(x, lengths)
-                initial_state = initial_state + future_seed.carry(previous_state, layer=i, x_last=last)
+                initial_state = initial_state + future_seed.carry(
+                    previous_state, layer=i, x_last=last
+                )
             out, att_shift, previous_state, v_first = block.att(
                 block.ln1(x), previous=state.att_shift[i], initial_state=initial_state,
                 v_first=v_first, padding=padding,
@@ -202,7 +206,9 @@ class RWKV7(nn.Module):
         """Return the state before the first token of a text."""
         shape, weight = self.shape, self.emb.weight
         dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
-        zeros = torch.zeros(shape.num_layers, batch_size, shape.width, dtype=dtype, device=weight.device)
+        zeros = torch.zeros(
+            shape.num_layers, batch_size, shape.width, dtype=dtype, device=weight.device
+        )
         size = (shape.num_layers, batch_size, shape.num_heads, shape.head_size, shape.head_size)
         wkv = torch.zeros(size, dtype=dtype, device=weight.device)
         return ModelState(zeros, wkv, zeros)

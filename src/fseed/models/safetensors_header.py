@@ -57,7 +57,7 @@ def _truncated(path: Path, *, found: int, wanted: int) -> str:
 
 
 def _parse_entry(entry: dict[str, Any]) -> TensorInfo:
-    dtype, shape = entry["dtype"], tuple(int(size) for size in entry["shape"])
+    dtype, shape = str(entry["dtype"]), tuple(int(size) for size in entry["shape"])
     begin, end = entry["data_offsets"]
     item = _ITEM_BYTES.get(dtype)
     if item is not None and end - begin != item * math.prod(shape):

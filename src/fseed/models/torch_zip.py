@@ -29,6 +29,13 @@ _STORAGE_TYPES = {
 }  # fmt: skip
 
 
+# a damaged pickle can raise nearly anything on its way through the unpickler
+_DAMAGE = (
+    pickle.UnpicklingError, zlib.error, ValueError, TypeError, KeyError, IndexError,
+    AttributeError, EOFError, OverflowError, MemoryError, RecursionError, NotImplementedError,
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class _StorageType:
     dtype: str
@@ -60,9 +67,7 @@ def read_torch_zip_header(path: Path) -> Header:
         raise UserError(
             f"weights {path} is truncated or damaged: {error}\ncopy or download it again"
         ) from error
-    # a damaged pickle can raise nearly anything on its way through the unpickler
-    except (pickle.UnpicklingError, zlib.error, ValueError, TypeError, KeyError, IndexError,
-            AttributeError, EOFError, OverflowError, MemoryError, RecursionError) as error:  # fmt: skip
+    except _DAMAGE as error:
         raise UserError(f"weights {path} is damaged: {error!r}") from error
     return _check_content(content, path=path)
 

@@ -1,24 +1,27 @@
 """WKV7 in chunks of C tokens: batched matrix products, one small product per chunk in sequence.
 
 Legend, one chunk of one head (rows = tokens, alpha = -kk, beta = kk * a, g = running sum of
-log_decay inside the chunk, g' = g - log_decay):
+log_decay inside the chunk, g' = g - log_decay, S [V, K] the state before the chunk):
 
-    Rt = r e^g   At = alpha e^g'   Bh = beta e^-g   Kh = k e^-g   G = e^(last g)
-    Aab = tril(At Bh^T, -1)   Aak = tril(At Kh^T, -1)   Aqb = tril(Rt Bh^T)   Aqk = tril(Rt Kh^T)
-    U = (I - Aab)^-1 (At S^T + Aak V)                  S [V, K] is the state before the chunk
+    At = alpha e^g'   Rt = r e^g   Bh = beta e^-g   Kh = k e^-g   G = e^(last g)
+    left = [At; Rt]   right = [Bh; Kh]                                        both [2C, K]
+    M = left right^T, masked: rows of At see earlier tokens only, rows of Rt themselves too
+    M = [[Aab, Aak], [Aqb, Aqk]]   X = (I - Aab)^-1
+    U = X (At S^T + Aak V)         what every token writes under its beta
     Y = Rt S^T + Aqb U + Aqk V
-    S_end = (S + U^T Bh + V^T Kh) diag(G)
+    S_end = (S + [U; V]^T right) diag(G)
 
-U is linear in S: U = W S^T + Uv with (I - Aab) [W | Uv] = [At | Aak V]. Hence S_end = S P + N with
-P = (I + W^T Bh) diag(G), and only that product is sequential. |log_decay| < 0.6066, so e^(+-g)
-stays inside float32 for C <= 128 without any centring.
+U is linear in S: U = W S^T + Uv with W = X At, Uv = X Aak V. Hence S_end = S P + N, with
+P = (I + W^T Bh) diag(G) and N = [Uv; V]^T right diag(G), and only S P is sequential.
+|log_decay| < 0.6066, so e^(+-g) stays inside float32 for C <= 128 without any centring.
 """
+
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-
-CHUNK_SIZE = 32  # tokens; fastest on 2 CPU cores at K = V = 64 (make bench-cpu)
+from torch.nn.functional import pad
 
 
 def wkv7_chunked(
@@ -30,22 +33,100 @@ def wkv7_chunked(
     a: Float[Tensor, "B T H K"],
     initial_state: Float[Tensor, "B H V K"],
     *,
-    chunk_size: int = CHUNK_SIZE,
+    chunk_size: int | None = None,
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H V K"]]:
-    """Compute what ``wkv7_reference`` computes; differentiable once in every input."""
-    num_tokens = r.shape[1]
-    chunk_size = min(chunk_size, num_tokens)
-    chunks = [_to_chunks(x, chunk_size) for x in (r, log_decay, k, v, -kk, kk * a)]
-    y, final_state = _Chunked.apply(*chunks, initial_state.flatten(0, 1))
-    y = y.reshape(r.shape[0], r.shape[2], -1, v.shape[-1])[:, :, :num_tokens]
-    return y.transpose(1, 2), final_state.view_as(initial_state)
+    """Compute what ``wkv7_reference`` computes; differentiable once in every input.
+
+    ``chunk_size`` in tokens, a power of two; None: the fastest one for the head size.
+    """
+    if chunk_size is None:
+        # fewest operations: 16 C K + 8 K^2 per token, against one sequential step per chunk
+        chunk_size = 16 if r.shape[-1] <= 32 else 32
+    chunk_size = min(chunk_size, 1 << (r.shape[1] - 1).bit_length())
+    return _Chunked.apply(r, log_decay, k, v, kk, a, initial_state, chunk_size)
+
+
+class _Chunked(torch.autograd.Function):
+    """Forward and hand-derived backward; inside, chunks are [B, H, num_chunks, rows, D]."""
+
+    @staticmethod
+    def forward(ctx: Any, r, log_decay, k, v, kk, a, initial_state, chunk_size: int):
+        num_tokens = r.shape[1]
+        log_decay, v = (_to_chunks(x, chunk_size) for x in (log_decay, v))
+        left = _stacked(-kk, r, chunk_size)
+        right = _stacked(kk * a, k, chunk_size)
+        # a triangular product instead of cumsum: deterministic on CUDA, and faster on a CPU
+        g = _triangle(log_decay, chunk_size, 0) @ log_decay
+        grow = torch.cat((g - log_decay, g), -2).exp()
+        shrink = (-g).exp().repeat(1, 1, 1, 2, 1)
+        total = grow[..., -1:, :]
+        left, right = left * grow, right * shrink
+        products = (left @ right.transpose(-1, -2)).mul_(_causal_mask(left, chunk_size))
+        aab, aak = products[..., :chunk_size, :chunk_size], products[..., :chunk_size, chunk_size:]
+        inverse = _unit_lower_inverse(aab)
+        w = inverse @ left[..., :chunk_size, :]
+        uv = inverse @ (aak @ v)
+        step, added = _transition(w, torch.cat((uv, v), -2), right, total)
+        states = _scan(initial_state, step, added)
+        starts = states[:, :, :-1].transpose(-1, -2)
+        written = torch.cat((uv.add_(w @ starts), v), -2)  # [U; V]
+        y = left[..., chunk_size:, :] @ starts + products[..., chunk_size:, :] @ written
+        ctx.save_for_backward(
+            left, right, grow, shrink, products, inverse, written, states, step, kk, a
+        )
+        return _from_chunks(y, num_tokens), states[:, :, -1].clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor):
+        dy, dfinal = gradients
+        left, right, grow, shrink, products, inverse, written, states, step, kk, a = (
+            ctx.saved_tensors
+        )
+        num_tokens, chunk_size = dy.shape[1], inverse.shape[-1]
+        dy = _to_chunks(dy, chunk_size)
+        inverse_t = inverse.transpose(-1, -2)
+        # gradients of [U; V] through Y, then dZ = X^T dU, the gradient of what X is applied to
+        dwritten = products[..., chunk_size:, :].transpose(-1, -2) @ dy
+        dz = inverse_t @ dwritten[..., :chunk_size, :]
+        # S enters Y through Rt and through At, so dS = [dZ; dY]^T left + dS_end P^T
+        local = torch.cat((dz, dy), -2).transpose(-1, -2) @ left
+        dend, dinitial = _reverse_scan(dfinal, step, local)
+        dend = dend * grow[..., -1:, :]  # gradient of S + [U; V]^T right
+        through_end = right @ dend.transpose(-1, -2)
+        dz = dz + inverse_t @ through_end[..., :chunk_size, :]
+        aak = products[..., :chunk_size, chunk_size:]
+        dv = (dwritten + through_end)[..., chunk_size:, :] + aak.transpose(-1, -2) @ dz
+        doutput = torch.cat((dz, dy), -2)
+        dproducts = (doutput @ written.transpose(-1, -2)).mul_(_causal_mask(left, chunk_size))
+        dleft = doutput @ states[:, :, :-1] + dproducts @ right
+        written_dend = written @ dend
+        dright = dproducts.transpose(-1, -2) @ left + written_dend
+        # the last g also scales S_end: G = e^(last g)
+        dlast = (states[:, :, :-1] * dend).sum(-2, keepdim=True)
+        dlast = dlast + (written_dend * right).sum(-2, keepdim=True)
+        dlog_decay = _decay_gradient(dleft * left, dright * right, chunk_size) + dlast
+        dalpha, dr = dleft.mul_(grow).split(chunk_size, -2)
+        dbeta, dk = dright.mul_(shrink).split(chunk_size, -2)
+        dr, dlog_decay, dk, dv, dalpha, dbeta = (
+            _from_chunks(x, num_tokens) for x in (dr, dlog_decay, dk, dv, dalpha, dbeta)
+        )
+        return dr, dlog_decay, dk, dv, dbeta * a - dalpha, dbeta * kk, dinitial, None
 
 
 def _to_chunks(x: Tensor, chunk_size: int) -> Tensor:
-    """[B, T, H, D] -> [B*H, num_chunks, C, D]; zeros at the end are identities on the state."""
-    missing = -x.shape[1] % chunk_size
-    x = torch.nn.functional.pad(x, (0, 0, 0, 0, 0, missing)).transpose(1, 2)
-    return x.reshape(x.shape[0] * x.shape[1], -1, chunk_size, x.shape[-1])
+    """[B, T, H, D] -> [B, H, num_chunks, C, D]; zeros at the end are identities on the state."""
+    x = pad(x, (0, 0, 0, 0, 0, -x.shape[1] % chunk_size))
+    return x.unflatten(1, (-1, chunk_size)).permute(0, 3, 1, 2, 4)
+
+
+def _from_chunks(x: Tensor, num_tokens: int) -> Tensor:
+    """[B, H, num_chunks, C, D] -> [B, T, H, D]."""
+    return x.permute(0, 2, 3, 1, 4).flatten(1, 2)[:, :num_tokens]
+
+
+def _stacked(upper: Tensor, lower: Tensor, chunk_size: int) -> Tensor:
+    """Two [B, T, H, K] -> [B, H, num_chunks, 2C, K], upper rows first."""
+    return torch.cat((_to_chunks(upper, chunk_size), _to_chunks(lower, chunk_size)), -2)
 
 
 def _triangle(like: Tensor, chunk_size: int, diagonal: int) -> Tensor:
@@ -53,104 +134,62 @@ def _triangle(like: Tensor, chunk_size: int, diagonal: int) -> Tensor:
     return torch.ones(chunk_size, chunk_size, dtype=like.dtype, device=like.device).tril(diagonal)
 
 
-def _scaled(r: Tensor, log_decay: Tensor, k: Tensor, alpha: Tensor, beta: Tensor):
-    """Return Rt, At, Bh, Kh, G and the three exponentials that scale them."""
-    # a triangular product instead of cumsum: deterministic on CUDA, and faster on a CPU
-    g = _triangle(log_decay, log_decay.shape[-2], 0) @ log_decay
-    grow, grow_before, shrink = g.exp(), (g - log_decay).exp(), (-g).exp()
-    total = grow[..., -1:, :]
-    return r * grow, alpha * grow_before, beta * shrink, k * shrink, total, grow, grow_before, shrink
+def _causal_mask(like: Tensor, chunk_size: int) -> Tensor:
+    """[2C, 2C]: rows of At see strictly earlier tokens, rows of Rt the same token too."""
+    return torch.cat(
+        [_triangle(like, chunk_size, diagonal).repeat(1, 2) for diagonal in (-1, 0)], 0
+    )
 
 
-def _attention(rt: Tensor, at: Tensor, bh: Tensor, kh: Tensor):
-    """Return the masked chunk matrices Aab, Aak, Aqb, Aqk, each [.., C, C]."""
-    strict, full = _triangle(rt, rt.shape[-2], -1), _triangle(rt, rt.shape[-2], 0)
-    bt, kt = bh.transpose(-1, -2), kh.transpose(-1, -2)
-    return (at @ bt) * strict, (at @ kt) * strict, (rt @ bt) * full, (rt @ kt) * full
+def _unit_lower_inverse(strict: Tensor) -> Tensor:
+    """Return (I - A)^-1 for strictly lower A [.., C, C], C a power of two, by block doubling.
+
+    The diagonal blocks of size s are inverted, then joined in pairs: X += X A_between X. As exact
+    as substitution; the power series I + A + A^2 .. loses digits on runs of equal keys.
+    """
+    size = strict.shape[-1]
+    index = torch.arange(size, device=strict.device)
+    inverse = torch.eye(size, dtype=strict.dtype, device=strict.device).expand_as(strict)
+    block = 1
+    while block < size:
+        same_pair = (index[:, None] // (2 * block)) == (index // (2 * block))
+        between = same_pair & ((index[:, None] // block) > (index // block))
+        joined = strict * between
+        inverse = inverse + (joined if block == 1 else inverse @ joined @ inverse)
+        block *= 2
+    return inverse
 
 
-def _solve(aab: Tensor, right: Tensor, *, transpose: bool = False) -> Tensor:
-    """Solve (I - Aab) x = right, or its transpose."""
-    matrix = -aab.transpose(-1, -2) if transpose else -aab
-    return torch.linalg.solve_triangular(matrix, right, upper=transpose, unitriangular=True)
-
-
-class _Chunked(torch.autograd.Function):
-    """Forward and hand-derived backward on [BH, num_chunks, C, D] chunks and [BH, V, K] states."""
-
-    @staticmethod
-    def forward(ctx, r, log_decay, k, v, alpha, beta, initial_state):
-        rt, at, bh, kh, total, *_ = _scaled(r, log_decay, k, alpha, beta)
-        aab, aak, aqb, aqk = _attention(rt, at, bh, kh)
-        w, uv = _solve(aab, torch.cat((at, aak @ v), -1)).split((at.shape[-1], v.shape[-1]), -1)
-        step, added = _transition(w, uv, v, bh, kh, total)
-        states = _scan(initial_state, step, added)  # [BH, num_chunks + 1, V, K]
-        starts = states[:, :-1].transpose(-1, -2)
-        y = (rt + aqb @ w) @ starts + aqb @ uv + aqk @ v
-        ctx.save_for_backward(r, log_decay, k, v, alpha, beta, states, step)
-        return y, states[:, -1].clone()
-
-    @staticmethod
-    def backward(ctx, *gradients):
-        dy, dfinal = gradients
-        r, log_decay, k, v, alpha, beta, states, step = ctx.saved_tensors
-        rt, at, bh, kh, total, grow, grow_before, shrink = _scaled(r, log_decay, k, alpha, beta)
-        aab, aak, aqb, aqk = _attention(rt, at, bh, kh)
-        start = states[:, :-1]
-        start_t = start.transpose(-1, -2)
-        u = _solve(aab, at @ start_t + aak @ v)
-        # Y = (Rt + Aqb W) S^T + ..., so dS gains dY^T Q with Q = Rt + Aqb W; W^T x = At^T X^T x
-        aqb_dy = aqb.transpose(-1, -2) @ dy
-        z_dy = _solve(aab, aqb_dy, transpose=True)
-        dstart_local = dy.transpose(-1, -2) @ rt + z_dy.transpose(-1, -2) @ at
-        dend, dinitial = _reverse_scan(dfinal, step, dstart_local)
-        dend_scaled = dend * total  # gradient of S + U^T Bh + V^T Kh
-        # dU = Aqb^T dY + Bh (dE G)^T, dZ = (I - Aab)^-T dU
-        dz = z_dy + _solve(aab, bh @ dend_scaled.transpose(-1, -2), transpose=True)
-        dv = (
-            aqk.transpose(-1, -2) @ dy
-            + kh @ dend_scaled.transpose(-1, -2)
-            + aak.transpose(-1, -2) @ dz
-        )
-        strict, full = _triangle(rt, rt.shape[-2], -1), _triangle(rt, rt.shape[-2], 0)
-        ut, vt = u.transpose(-1, -2), v.transpose(-1, -2)
-        daab, daak = (dz @ ut) * strict, (dz @ vt) * strict
-        daqb, daqk = (dy @ ut) * full, (dy @ vt) * full
-        drt = dy @ start + daqb @ bh + daqk @ kh
-        dat = dz @ start + daab @ bh + daak @ kh
-        u_dend, v_dend = u @ dend_scaled, v @ dend_scaled
-        dbh = daab.transpose(-1, -2) @ at + daqb.transpose(-1, -2) @ rt + u_dend
-        dkh = daak.transpose(-1, -2) @ at + daqk.transpose(-1, -2) @ rt + v_dend
-        # every entry scaled by e^g adds its product to dg; g' = g - log_decay shifts At by one row
-        before, at_term = drt * rt - dbh * bh - dkh * kh, dat * at
-        # the last g also scales S_end: G = e^(last g)
-        last = (start * dend_scaled).sum(-2, keepdim=True)
-        last = last + (u_dend * bh + v_dend * kh).sum(-2, keepdim=True)
-        dlog_decay = full.transpose(0, 1) @ before + strict.transpose(0, 1) @ at_term + last
-        return drt * grow, dlog_decay, dkh * shrink, dv, dat * grow_before, dbh * shrink, dinitial
-
-
-def _transition(w: Tensor, uv: Tensor, v: Tensor, bh: Tensor, kh: Tensor, total: Tensor):
+def _transition(w: Tensor, constant: Tensor, right: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
     """Return P [.., K, K] and N [.., V, K] with S_end = S P + N."""
-    key_size = bh.shape[-1]
-    identity = torch.eye(key_size, dtype=bh.dtype, device=bh.device)
-    step = (identity + w.transpose(-1, -2) @ bh) * total
-    added = (uv.transpose(-1, -2) @ bh + v.transpose(-1, -2) @ kh) * total
-    return step, added
+    identity = torch.eye(right.shape[-1], dtype=right.dtype, device=right.device)
+    beta = right[..., : w.shape[-2], :]
+    step = (w.transpose(-1, -2) @ beta).add_(identity).mul_(total)
+    return step, (constant.transpose(-1, -2) @ right).mul_(total)
 
 
 def _scan(initial_state: Tensor, step: Tensor, added: Tensor) -> Tensor:
-    """Return the states before every chunk and the last one: [BH, num_chunks + 1, V, K]."""
+    """Return the states before every chunk and the last one, [B, H, num_chunks + 1, V, K]."""
     states = [initial_state]
-    for c in range(step.shape[1]):
-        states.append(torch.baddbmm(added[:, c], states[-1], step[:, c]))
-    return torch.stack(states, 1)
+    for c in range(step.shape[2]):
+        states.append(added[:, :, c] + states[-1] @ step[:, :, c])
+    return torch.stack(states, 2)
 
 
-def _reverse_scan(dfinal: Tensor, step: Tensor, dstart_local: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the gradient at the end of every chunk [BH, num_chunks, V, K] and at the start."""
+def _reverse_scan(dfinal: Tensor, step: Tensor, local: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradient at the end of every chunk [B, H, num_chunks, V, K] and at the start."""
     gradient, ends = dfinal, []
-    for c in range(step.shape[1] - 1, -1, -1):
+    for c in range(step.shape[2] - 1, -1, -1):
         ends.append(gradient)
-        gradient = torch.baddbmm(dstart_local[:, c], gradient, step[:, c].transpose(-1, -2))
-    return torch.stack(ends[::-1], 1), gradient
+        gradient = local[:, :, c] + gradient @ step[:, :, c].transpose(-1, -2)
+    return torch.stack(ends[::-1], 2), gradient
+
+
+def _decay_gradient(dleft_left: Tensor, dright_right: Tensor, chunk_size: int) -> Tensor:
+    """Sum what every g scales: suffix sums over the chunk, one row later for At (g', not g)."""
+    at_part, rt_part = dleft_left.split(chunk_size, -2)
+    beta_part, key_part = dright_right.split(chunk_size, -2)
+    inclusive = rt_part - beta_part - key_part
+    rows = torch.cat((at_part, inclusive), -2)
+    sums = torch.cat([_triangle(rows, chunk_size, diagonal) for diagonal in (-1, 0)], 0)
+    return sums.transpose(0, 1) @ rows

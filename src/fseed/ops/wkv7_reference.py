@@ -17,8 +17,9 @@ def wkv7_reference(
     a: Float[Tensor, "B T H K"],
     initial_state: Float[Tensor, "B H V K"],
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H V K"]]:
-    """Run ``S_t = S_{t-1} diag(decay_t) - (S_{t-1} kk_t)(kk_t a_t)^T + v_t k_t^T``, ``y_t = S_t r_t``.
+    """Run the recurrence one token after the other.
 
+    ``S_t = S_{t-1} diag(decay_t) - (S_{t-1} kk_t)(kk_t a_t)^T + v_t k_t^T``, ``y_t = S_t r_t``.
     Source: mechanism of RWKV-7, arXiv 2503.14456, section 4.
     """
     state = initial_state

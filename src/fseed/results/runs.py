@@ -2,16 +2,16 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fseed.records import METRICS_FILE, RecordError, RunRecord, read_metrics
+from fseed.records import METRICS_FILE, RecordError, RunRecord, is_run_dir, read_metrics
 
-HASHES = ("code_hash", "data_hash", "weights_hash")
+HASHES = ("code_hash", "data_hash", "weights_hash", "vocabulary_hash")
 # units are counted, so a score recomputed from predictions differs by rounding only
 _SCORE_TOLERANCE = 1e-6
 
@@ -63,21 +63,35 @@ class Run:
 
     @property
     def seed(self) -> int | None:
-        """Return the seed of the run."""
-        return self.settings.get("seed")
+        """Return the seed from the config, else from the folder name s<seed>-<run_id>."""
+        if "seed" in self.settings:
+            return self.settings["seed"]
+        path = self.record.path
+        return int(path.name[1:].rpartition("-")[0]) if is_run_dir(path) else None
 
     @property
     def is_baseline(self) -> bool:
         """Tell whether this is plain training: no Future-Seed and no control."""
+        if not self.settings:
+            return self.arm == "no_fs"
         mode, control = self.settings.get("fs.mode"), self.settings.get("control.kind", "none")
         return mode == "no_fs" and control == "none"
 
     @property
     def labels(self) -> tuple[str, str, str, str]:
-        """Return task, source, model and stage, "?" where the config does not tell."""
+        """Return task, source, model and stage; "?" where neither config nor folder tells."""
         names = ("task.name", "data.source", "model.name", "sweep.stage")
-        task, source, model, stage = (str(self.settings.get(name, "?")) for name in names)
+        told = {name: self.settings[name] for name in names if name in self.settings}
+        folders = self.record.path.parts[-4:-2]  # <task>/<stage>/<arm>/<run>
+        if not told and is_run_dir(self.record.path) and len(folders) == 2:
+            told = {"task.name": folders[0], "sweep.stage": folders[1]}
+        task, source, model, stage = (str(told.get(name, "?")) for name in names)
         return task, source, model, stage
+
+    @property
+    def arm_key(self) -> str | None:
+        """Return the identity of the Future-Seed part, where a record tells it."""
+        return self.record.provenance.get("arm_key")
 
     @property
     def primary_metric(self) -> str | None:
@@ -86,7 +100,7 @@ class Run:
 
     @property
     def hashes(self) -> dict[str, Any]:
-        """Return the hashes of code, data and weights."""
+        """Return the hashes of code, data, weights and vocabulary."""
         return {name: self.record.provenance.get(name) for name in HASHES}
 
 
@@ -120,7 +134,7 @@ def tidy_row(run: Run) -> dict[str, Any]:
     return {
         **{"path": str(run.record.path), "status": run.status, "reason": run.reason},
         **{"arm": run.arm, "run_id": run.run_id, "pair_key": run.pair_key},
-        **{"arm_key": provenance.get("arm_key"), **run.hashes},
+        **{"arm_key": run.arm_key, **run.hashes},
         **{"git_commit": provenance.get("git_commit"), "split": run.split},
         **{"parameters": model.get("parameters"), "initialization": model.get("initialization")},
         **run.settings,
@@ -191,51 +205,36 @@ def _values(evaluation: Mapping[str, Any], *, key: str) -> dict[str, float]:
 
 
 def _load_examples(record: RunRecord, *, step: int, split: str) -> Examples:
-    table = record.predictions()
-    columns = {name: table[name].to_pylist() for name in ("example_id", "split")}
-    wanted = np.array([told == split for told in columns["split"]], dtype=bool)
-    rows = np.flatnonzero(wanted & (table["step"].to_numpy() == step))
-    ids = [columns["example_id"][row] for row in rows]
+    # through lists: Arrow's conversion to numpy imports pandas, half a second
+    columns = record.predictions().to_pydict()
+    wanted = [
+        row
+        for row, place in enumerate(zip(columns["step"], columns["split"], strict=True))
+        if place == (step, split)
+    ]
+    order = sorted(wanted, key=lambda row: columns["example_id"][row] or "")
+    picked = {name: [values[row] for row in order] for name, values in columns.items()}
+    ids, texts = picked["example_id"], set(picked.get("prediction", [None]))
     if not ids or len(set(ids)) != len(ids):
         problem = "an example occurs twice" if ids else "no rows"
         raise RecordError(f"predictions.parquet: {problem} for {split} at step {step}")
-    order = rows[np.argsort(np.array(ids, dtype=object))]
-    texts = _ordered_texts(table, order)
     return Examples(
-        ids=_digest(sorted(ids)),
-        correct=_whole_numbers(table, "num_correct")[order],
-        units=_whole_numbers(table, "num_units")[order],
-        content=_content(table, order),
-        constant_answer=texts[0] if len(texts) > 1 and len(set(texts)) == 1 else None,
+        ids=_digest(map(str, ids)),
+        correct=_whole_numbers(picked, "num_correct"),
+        units=_whole_numbers(picked, "num_units"),
+        # the repr of a float is exact, so equal text means equal bits
+        content=_digest(f"{name}={picked[name]!r}" for name in sorted(picked)),
+        constant_answer=texts.pop() if len(ids) > 1 and len(texts) == 1 else None,
     )
 
 
-def _ordered_texts(table: Any, order: NDArray[np.intp]) -> list[str]:
-    """Return the generated texts, or nothing when not every example has one."""
-    if "prediction" not in table.column_names:
-        return []
-    texts = table["prediction"].to_pylist()
-    picked = [texts[row] for row in order]
-    return [] if any(text is None for text in picked) else picked
-
-
-def _whole_numbers(table: Any, name: str) -> NDArray[np.int64]:
-    if table[name].null_count:
+def _whole_numbers(columns: Mapping[str, Sequence[Any]], name: str) -> NDArray[np.int64]:
+    if any(value is None for value in columns[name]):
         raise RecordError(f"predictions.parquet: {name} is missing for some examples")
-    return table[name].to_numpy().astype(np.int64)
+    return np.array(columns[name], dtype=np.int64)
 
 
-def _content(table: Any, order: NDArray[np.intp]) -> str:
-    """Digest the rows ``order`` of every column, names included."""
-    parts: list[str] = []
-    for name in sorted(table.column_names):
-        values = table[name].to_pylist()
-        # repr of a float is exact, so equal text means equal bits
-        parts += [name, repr([values[row] for row in order])]
-    return _digest(parts)
-
-
-def _digest(parts: Sequence[str]) -> str:
+def _digest(parts: Iterable[str]) -> str:
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
 
 

@@ -71,4 +71,6 @@ def describe_type(kind: Any) -> str:
         return kind
     if isinstance(kind, list):
         return f"list of {describe_type(kind[0])}"
-    return "struct(" + ", ".join(f"{name}: {describe_type(sub)}" for name, sub in kind.items()) + ")"
+    return (
+        "struct(" + ", ".join(f"{name}: {describe_type(sub)}" for name, sub in kind.items()) + ")"
+    )

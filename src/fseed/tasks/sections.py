@@ -23,8 +23,11 @@ def render_prompt(example: Example, order: Sequence[str], *, num_kept: int | Non
 
 
 def num_ranked(example: Example) -> int:
-    """Return how many sentences of the example may be cut."""
-    return sum(len(section.ranking or ()) for section in example.sections.values())
+    """Return how many sentences of the example may be cut; at most one section ranks any."""
+    rankings = [section.ranking for section in example.sections.values() if section.ranking]
+    if len(rankings) > 1:
+        raise ValueError(f"example {example.example_id}: more than one section can be cut")
+    return len(rankings[0]) if rankings else 0
 
 
 def fit_prompt(
@@ -39,31 +42,29 @@ def fit_prompt(
     ids = tokenizer.encode(text)
     if len(ids) <= max_prompt_tokens:
         return text, ids, total
-    guess = _estimate_num_kept(example, order, tokenizer, max_prompt_tokens)
-    best = _search_num_kept(example, order, tokenizer, max_prompt_tokens, guess)
+    best = _search_num_kept(example, order, tokenizer, max_prompt_tokens)
     if best is None:
         raise RowProblem("prompt does not fit even with the evidence cut")
     return best
 
 
 def _search_num_kept(
-    example: Example, order: Sequence[str], tokenizer: Tokenizer, limit: int, guess: int
+    example: Example, order: Sequence[str], tokenizer: Tokenizer, limit: int
 ) -> tuple[str, list[int], int] | None:
-    """Walk from the estimate to the largest number of sentences that fits; None when none does."""
+    """Walk from an estimate to the largest number of sentences that fits; None when none does."""
+    fewest = 1 if example.num_essential else 0
+    most = num_ranked(example) - 1
+    num_kept = min(max(_estimate_num_kept(example, order, tokenizer, limit), fewest), most)
     best = None
-    for num_kept in range(guess, 0, -1):
+    while num_kept >= fewest and best is None:
         best = _encode_if_fits(example, order, tokenizer, limit, num_kept)
-        if best is not None:
-            break
-    if best is None or best[2] < guess:
-        return best
-    # the estimate adds up pieces, so the whole text can be a few tokens shorter than it says
-    for num_kept in range(guess + 1, num_ranked(example)):
-        longer = _encode_if_fits(example, order, tokenizer, limit, num_kept)
-        if longer is None:
-            return best
+        num_kept -= 1
+    # the estimate adds up pieces, and a whole text can be a few tokens shorter than its pieces
+    longer = best
+    while longer is not None and longer[2] < most:
         best = longer
-    return best
+        longer = _encode_if_fits(example, order, tokenizer, limit, longer[2] + 1)
+    return longer if longer is not None else best
 
 
 def _encode_if_fits(

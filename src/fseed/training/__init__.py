@@ -1,1 +1,1 @@
-"""Lightning module, data module, callbacks and the runner: the only place where a task meets a model."""
+"""Lightning module, data, callbacks, runner: the only place where a task meets a model."""

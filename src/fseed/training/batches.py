@@ -16,8 +16,8 @@ BUCKET_BATCHES = 8  # batches sorted by length together: few pads, still nearly 
 class StepKeyedBatches:
     """Batch of every optimiser step; iterates from ``start_step`` without an end.
 
-    One epoch visits every example once (a rest smaller than a batch is left out, another one each
-    epoch). Within a window of ``BUCKET_BATCHES`` batches, examples of similar length stand together.
+    One epoch visits every example once (a rest smaller than a batch is left out, another one
+    each epoch). In a window of ``BUCKET_BATCHES`` batches, similar lengths stand together.
 
     Raises:
         UserError: if there are fewer examples than one batch holds.
@@ -35,8 +35,8 @@ class StepKeyedBatches:
         """Store the examples; nothing is collated before it is asked for."""
         if len(examples) < batch_size:
             raise UserError(
-                f"budget.batch_size={batch_size} needs as many training examples, found {len(examples)}; "
-                "lower budget.batch_size or raise data.num_train"
+                f"budget.batch_size={batch_size} needs as many training examples, "
+                f"found {len(examples)}; lower budget.batch_size or raise data.num_train"
             )
         self.examples, self.seed, self.batch_size = examples, seed, batch_size
         self.repeat_prompt, self.start_step = repeat_prompt, start_step

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 
 from fseed.errors import RunInterrupted, UserError
 from fseed.models.prompt_answer import PromptAnswer
@@ -26,14 +27,23 @@ class RecordSteps(L.Callback):
 
     def __init__(self, log: RunLog) -> None:
         """Write to ``log``."""
-        self.log, self._started = log, 0.0
+        self.run_log, self._started = log, 0.0
+        self._gates_before: list[float] = []
 
-    def on_train_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any
+    ) -> None:
         """Start the clock of the step."""
+        self._gates_before = gate_values(pl_module)
         self._started = time.perf_counter()
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: PromptAnswer, *_: Any
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: PromptAnswer,
+        *_: Any,
     ) -> None:
         """Record loss, tokens, learning rate, gradient norm, gates, throughput and memory."""
         assert isinstance(pl_module, FutureSeedModule)
@@ -41,7 +51,6 @@ class RecordSteps(L.Callback):
         seconds = time.perf_counter() - self._started
         answer_tokens = int(batch.answer_lengths.sum())
         tokens = int(batch.prompt_lengths.sum()) + answer_tokens
-        future_seed = pl_module.future_seed
         row = {
             "kind": "train",
             "step": trainer.global_step,
@@ -53,9 +62,10 @@ class RecordSteps(L.Callback):
             "seconds": seconds,
             "tokens_per_second": tokens / seconds,
             "memory_gib": peak_memory_gib(pl_module.device),
-            "gates": future_seed.gate_values() if future_seed is not None else [],
+            "gates_before": self._gates_before,
+            "gates": gate_values(pl_module),
         }
-        self.log.add_row(row)
+        self.run_log.add_row(row)
         if trainer.logger is not None:
             numbers = {key: row[key] for key in ("loss", "lr", "grad_norm", "tokens_per_second")}
             trainer.logger.log_metrics(numbers, step=trainer.global_step)
@@ -67,24 +77,29 @@ class EvaluateSplit(L.Callback):
     """Score the full split before the first step and after every step of ``due``."""
 
     def __init__(
-        self, log: RunLog, evaluator: Evaluator, *, due: frozenset[int], generate_at: frozenset[int],
+        self,
+        log: RunLog,
+        evaluator: Evaluator,
+        *,
+        due: frozenset[int],
+        generate_at: frozenset[int],
         max_first_loss: float | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """``max_first_loss`` in nats: refuse to train from weights that start above it."""
-        self.log, self.evaluator, self.due = log, evaluator, due
+        self.run_log, self.evaluator, self.due = log, evaluator, due
         self.generate_at, self.max_first_loss = generate_at, max_first_loss
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Score the start unless a resumed run has it."""
-        if self.log.evaluation_at(0) is None:
+        if self.run_log.evaluation_at(0) is None:
             self._evaluate(0, trainer)
-        first = self.log.evaluation_at(0)
+        first = self.run_log.evaluation_at(0)
         assert first is not None
         loss = first["metrics"]["loss"]
         if self.max_first_loss is not None and not loss <= self.max_first_loss:
             raise UserError(
                 f"the weights start at a loss of {loss:.2f} nats, above the uniform guess "
-                f"({self.max_first_loss:.2f}): they are probably mis-loaded or of another tokenizer; "
+                f"({self.max_first_loss:.2f}): probably mis-loaded, or of another tokenizer; "
                 "model.allow_above_uniform=true trains anyway"
             )
 
@@ -96,7 +111,7 @@ class EvaluateSplit(L.Callback):
     def _evaluate(self, step: int, trainer: L.Trainer) -> None:
         started = time.perf_counter()
         evaluation = self.evaluator.evaluate(step=step, with_generation=step in self.generate_at)
-        self.log.add_evaluation(evaluation, seconds=time.perf_counter() - started)
+        self.run_log.add_evaluation(evaluation, seconds=time.perf_counter() - started)
         if trainer.logger is not None:
             values = {f"{evaluation.split}/{k}": v for k, v in evaluation.values.items()}
             trainer.logger.log_metrics(values, step=step)
@@ -136,6 +151,23 @@ def save_checkpoint(trainer: L.Trainer, path: Path) -> None:
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def read_checkpoint_step(path: Path) -> int:
+    """Return the optimiser step of a checkpoint; UserError when the file is damaged."""
+    try:
+        content = torch.load(path, weights_only=True, mmap=True, map_location="cpu")
+        return int(content["global_step"])
+    except Exception as error:
+        raise UserError(
+            f"{path}: damaged checkpoint ({type(error).__name__}); delete it to start this run anew"
+        ) from error
+
+
+def gate_values(module: L.LightningModule) -> list[float]:
+    """Return the gates of all seeded layers, empty for the baseline."""
+    assert isinstance(module, FutureSeedModule)
+    return module.future_seed.gate_values() if module.future_seed is not None else []
 
 
 def uniform_loss(vocab_size: int) -> float:

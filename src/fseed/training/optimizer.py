@@ -1,4 +1,4 @@
-"""AdamW groups of a run: backbone by the official rules, gates on their own without weight decay."""
+"""AdamW groups of a run: backbone by the official rules, gates apart, without weight decay."""
 
 import torch
 from torch import nn
@@ -16,7 +16,8 @@ def build_optimizer(config: RunConfig, model: RWKV7, future_seed: FutureSeed | N
     groups = backbone_groups(model, config)
     if future_seed is not None:
         groups += gate_groups(future_seed, config)
-    return AdamW(groups, lr=optim.lr, betas=(optim.beta1, optim.beta2), eps=optim.eps)
+    betas = (optim.beta1, optim.beta2)
+    return AdamW(groups, lr=optim.lr, betas=betas, eps=optim.eps, fused=True)
 
 
 def backbone_groups(model: RWKV7, config: RunConfig) -> list[dict]:
@@ -56,7 +57,9 @@ def gate_groups(future_seed: FutureSeed, config: RunConfig) -> list[dict]:
     for name, parameter in future_seed.named_parameters():
         parameter.requires_grad_(rates[name] > 0)
         if rates[name] > 0:
-            groups.append({"params": [parameter], "lr": rates[name], "weight_decay": 0.0, "name": name})
+            groups.append(
+                {"params": [parameter], "lr": rates[name], "weight_decay": 0.0, "name": name}
+            )
     return groups
 
 

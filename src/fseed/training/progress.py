@@ -16,7 +16,7 @@ class ShowProgress(L.Callback):
 
     def __init__(self, log: RunLog, *, title: str, num_steps: int, visible: bool) -> None:
         """Show ``title`` and the rows of ``log``; ``visible=False`` prints nothing."""
-        self.log, self.title, self.num_steps, self.visible = log, title, num_steps, visible
+        self.run_log, self.title, self.num_steps, self.visible = log, title, num_steps, visible
         self.console = Console(stderr=True)
         self.bar = Progress(
             TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(),
@@ -39,11 +39,13 @@ class ShowProgress(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Advance by one step."""
-        last = self.log.training_rows[-1]
+        last = self.run_log.training_rows[-1]
         status = f"loss {last['loss']:.3f}  {last['tokens_per_second']:,.0f} tok/s"
         self.bar.update(self.row, completed=trainer.global_step, status=status)
         if self.visible and not self.console.is_terminal and self._is_line_due(trainer.global_step):
-            self.console.print(f"{self.title}  step {trainer.global_step}/{self.num_steps}  {status}")
+            self.console.print(
+                f"{self.title}  step {trainer.global_step}/{self.num_steps}  {status}"
+            )
 
     def show_evaluation(self, batch: int, num_batches: int) -> None:
         """Show that a split is being scored."""

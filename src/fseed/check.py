@@ -1,0 +1,127 @@
+"""Checks to run before any experiment: ``python -m fseed.check parity``.
+
+Exit codes: 0 passed, 1 a comparison is out of tolerance, 2 bad input.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fseed.errors import UserError
+
+if TYPE_CHECKING:
+    from fseed.models.parity import ParityRow
+
+DATA_ROOT_VARIABLE = "FSEED_DATA"
+PUBLIC_WEIGHTS_FILE = "weights/tiny-rwkv-7v0-834K.safetensors"
+PUBLIC_LOGITS_FILE = "weights/expected-logits-7v0-834K.bin"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one check and return its exit code."""
+    arguments = _build_parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m fseed.check", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="CHECK")
+    parity = commands.add_parser(
+        "parity",
+        help="compare logits and states with the rwkv package and published logits",
+        description="Compare logits and all three states, prompt mode and step mode, with the "
+        "rwkv package (float32, CPU) on random checkpoints and on the given one.",
+    )
+    parity.add_argument(
+        "--weights", metavar="PATH", help=".pth, safetensors or Hugging Face folder to compare on"
+    )
+    parity.add_argument(
+        "--expected",
+        metavar="FILE",
+        help="published logits of --weights after the bytes '\"in': raw float32",
+    )
+    parity.add_argument(
+        "--data-root",
+        metavar="FOLDER",
+        help=f"folder that holds {PUBLIC_WEIGHTS_FILE} (default: ${DATA_ROOT_VARIABLE})",
+    )
+    parity.set_defaults(run=run_parity)
+    return parser
+
+
+def run_parity(arguments: argparse.Namespace) -> int:
+    """Compare, print the table and return 0, or 1 if an error exceeds the tolerance."""
+    weights, expected = arguments.weights, arguments.expected
+    if expected is not None and weights is None:
+        raise UserError("--expected belongs to a checkpoint: give --weights too")
+    if weights is not None:
+        # before torch is imported: a bad path answers at once
+        from fseed.models.checkpoint_header import read_shape
+
+        read_shape(weights)
+    public, skipped = _find_public(arguments.data_root)
+
+    from fseed.models import parity
+
+    rows = parity.compare_random()
+    if public is not None:
+        rows += parity.compare_checkpoint(public[0])
+        rows += parity.compare_published(*public)
+    if weights is not None:
+        rows += parity.compare_checkpoint(weights)
+        rows += [] if expected is None else parity.compare_published(weights, expected)
+    print_parity(rows, skipped=skipped, tolerance=parity.TOLERANCE)
+    return 0 if all(row.passed for row in rows) else 1
+
+
+def _find_public(data_root: str | None) -> tuple[tuple[Path, Path] | None, str | None]:
+    """Return the public checkpoint and its logits, or None and the reason to skip them."""
+    named = data_root if data_root is not None else os.environ.get(DATA_ROOT_VARIABLE)
+    if not named:
+        return None, f"published logits: neither --data-root nor ${DATA_ROOT_VARIABLE} is set"
+    root = Path(named).expanduser()
+    files = root / PUBLIC_WEIGHTS_FILE, root / PUBLIC_LOGITS_FILE
+    absent = [str(path) for path in files if not path.is_file()]
+    if absent and data_root is not None:
+        raise UserError(f"--data-root {data_root} does not hold {', '.join(absent)}")
+    if absent:
+        return None, f"published logits: ${DATA_ROOT_VARIABLE} does not hold {', '.join(absent)}"
+    return files, None
+
+
+def print_parity(rows: Sequence["ParityRow"], *, skipped: str | None, tolerance: float) -> None:
+    """Print one line per checkpoint and mode with the relative error of each tensor."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    from fseed.models.trace import TRACE_PARTS
+
+    table = Table(box=SIMPLE_HEAD, title="Relative errors", title_justify="left")
+    table.add_column("checkpoint", overflow="fold")
+    for name in ("compared with", "mode"):
+        table.add_column(name, no_wrap=True)
+    for name in (*TRACE_PARTS, ""):
+        table.add_column(name, no_wrap=True, justify="right")
+    for row in rows:
+        errors = (f"{row.errors[name]:.1e}" if name in row.errors else "-" for name in TRACE_PARTS)
+        verdict = "ok" if row.passed else "FAIL"
+        table.add_row(row.checkpoint, row.oracle, row.mode, *errors, verdict)
+    # a table folded to the 80 columns that a pipe pretends to have is hard to read
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    console.print(table)
+    failed = sum(not row.passed for row in rows)
+    print(f"parity: {len(rows) - failed} of {len(rows)} comparisons within {tolerance:.0e}")
+    if skipped is not None:
+        print(f"skipped: {skipped}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""The actions of ``python -m fseed.run``: show something, run once, sweep."""
+
+import os
+from contextlib import redirect_stdout
+from importlib.metadata import version
+from io import StringIO
+
+from hydra._internal.hydra import Hydra
+
+from fseed.compose.command_line import CommandLine, completion_line
+from fseed.compose.job import run_point, train
+from fseed.compose.loader import CONFIG_NAME, Composer, hydra_session
+from fseed.compose.overrides import parse_overrides
+from fseed.sweep.execute import execute_run
+from fseed.sweep.plan import SweepPlan, plan_run
+from fseed.sweep.report import render_notes, render_plan
+
+
+def show(command: CommandLine) -> int:
+    """Print versions, Hydra's help, the configuration or what Hydra knows of it."""
+    options = command.options
+    if options.version:
+        print(f"fseed {version('fseed')} (hydra-core {version('hydra-core')})")
+        return 0
+    with hydra_session(command.config_dirs) as hydra:
+        _check(command, hydra)
+        # Hydra writes line by line through logging, which reports a closed pipe once per line
+        with redirect_stdout(StringIO()) as text:
+            _show_by_hydra(command, hydra)
+    print(text.getvalue(), end="")
+    return 0
+
+
+def complete(command: CommandLine) -> int:
+    """Install, remove or answer shell completion."""
+    if "COMP_LINE" in os.environ:
+        os.environ["COMP_LINE"] = completion_line(os.environ["COMP_LINE"])
+    with hydra_session(command.config_dirs) as hydra:
+        hydra.shell_completion(config_name=CONFIG_NAME, overrides=command.overrides)
+    return 0
+
+
+def run_once(command: CommandLine) -> int:
+    """Check and run one configuration, unless it is finished already."""
+    with hydra_session(command.config_dirs) as hydra:
+        _check(command, hydra)
+        composer = Composer(hydra.config_loader)
+        entry = plan_run(composer.compose(command.overrides))
+        swept = composer.experiment_sweep(command.overrides)
+    plan = SweepPlan([entry], num_duplicates=0)
+    if swept:
+        print(f"note: the experiment sweeps {' and '.join(swept)}: add -m to run all of it")
+    if entry.run.config.sweep.dry_run:
+        print(render_plan(plan))
+        return 0
+    for note in render_notes(plan):
+        print(note)
+    return execute_run(entry.run, position="1/1", train=train).exit_code
+
+
+def run_sweep(command: CommandLine) -> int:
+    """Hand the command line to the sweeper that the configuration names."""
+    with hydra_session(command.config_dirs) as hydra:
+        _check(command, hydra)
+        returned = hydra.multirun(
+            config_name=CONFIG_NAME,
+            task_function=run_point,
+            overrides=[*command.overrides, "hydra.mode=MULTIRUN"],
+            with_log_configuration=False,
+        )
+    return returned if isinstance(returned, int) else 0
+
+
+def _check(command: CommandLine, hydra: Hydra) -> None:
+    parse_overrides(command.overrides, multirun=command.is_sweep, config_loader=hydra.config_loader)
+
+
+def _show_by_hydra(command: CommandLine, hydra: Hydra) -> None:
+    options, overrides = command.options, command.overrides
+    if options.hydra_help:
+        hydra.hydra_help(config_name=CONFIG_NAME, args_parser=command.parser, args=options)
+    elif options.cfg is None:
+        hydra.show_info(options.info, config_name=CONFIG_NAME, overrides=overrides)
+    else:
+        hydra.show_cfg(
+            config_name=CONFIG_NAME,
+            overrides=overrides,
+            cfg_type=options.cfg,
+            package=options.package,
+            resolve=options.resolve or options.cfg == "job",
+        )

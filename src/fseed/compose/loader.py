@@ -1,0 +1,212 @@
+"""Compose configurations from ``conf/`` and the words of a command line."""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import initialize_config_dir
+from hydra._internal.hydra import Hydra
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from fseed.compose.friendly import friendly_errors
+from fseed.config.labels import LABELLED_GROUPS, arm_label
+from fseed.config.options import conf_dir, read_groups
+from fseed.config.rules import leaves
+from fseed.config.schema import RunConfig
+from fseed.errors import UserError
+from fseed.identity import ARM_KEYS
+from fseed.records import default_output_root
+from fseed.sweep.plan import Point, is_arm_override
+
+CONFIG_NAME = "config"
+SCHEMA_NAME = "run_schema"
+
+
+@contextmanager
+def hydra_session(config_dirs: Sequence[str] = ()) -> Iterator[Hydra]:
+    """Yield Hydra over the options of ``conf/`` and of ``config_dirs``, which add to them."""
+    ConfigStore.instance().store(name=SCHEMA_NAME, node=RunConfig)
+    OmegaConf.register_new_resolver("fseed_output_dir", output_dir, replace=True)
+    with (
+        friendly_errors(),
+        initialize_config_dir(str(conf_dir()), job_name="fseed", version_base="1.3"),
+    ):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        _add_config_dirs(hydra.config_loader, config_dirs)
+        yield hydra
+
+
+def output_dir(root: str | None, sweep: str) -> str:
+    """Return the folder of a sweep, where Hydra's launchers may keep files of their own."""
+    base = default_output_root() if root is None else Path(root).expanduser().absolute()
+    return str(base / sweep)
+
+
+def _add_config_dirs(loader: Any, config_dirs: Sequence[str]) -> None:
+    search_path = loader.get_search_path()
+    for name in config_dirs:
+        folder = Path(name).expanduser().absolute()
+        if not folder.is_dir():
+            raise UserError(f"--config-dir {name}: no such folder")
+        before_schema = SearchPathQuery(provider="schema")
+        search_path.prepend("command-line", f"file://{folder}", anchor=before_schema)
+    if config_dirs:
+        loader.repository.initialize_sources(search_path)
+
+
+class Composer:
+    """Turn overrides into points; what several points need is composed once."""
+
+    def __init__(self, loader: ConfigLoader) -> None:
+        """Compose with ``loader``, as ``hydra_session`` or a sweeper's context gives it."""
+        self.loader = loader
+        self._groups = read_groups()
+        self._bases: dict[tuple[str, ...], _Base] = {}
+        self._presets: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, str]]] = {}
+
+    def compose(self, overrides: Sequence[str]) -> Point:
+        """Return the typed configuration of ``overrides`` with the label of its arm.
+
+        Raises:
+            UserError: when the files or overrides do not make a valid configuration.
+        """
+        config, choices = self._compose(overrides)
+        _check_overruled(overrides, config, choices)
+        task_overrides = [text for text in overrides if not text.startswith("hydra")]
+        return Point(config, choices, task_overrides, self._label(config, choices, overrides))
+
+    def experiment_sweep(self, overrides: Sequence[str]) -> list[str]:
+        """Return the keys that the chosen experiment lists values for, to be swept with -m."""
+        with friendly_errors():
+            return self._base(self._parse(overrides)[0]).swept
+
+    def _compose(self, overrides: Sequence[str]) -> tuple[RunConfig, dict[str, str]]:
+        with friendly_errors():
+            options, values = self._parse(overrides)
+            base = self._base(options)
+            content = copy.deepcopy(base.content)
+            for override in values:
+                OmegaConf.update(content, override.key_or_group, override.value(), merge=True)
+            config = OmegaConf.to_object(content)
+        assert isinstance(config, RunConfig)
+        return config, dict(base.choices)
+
+    def _parse(self, overrides: Sequence[str]) -> tuple[list[str], list[Override]]:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        options = [o for o in parsed if o.is_hydra_override() or o.key_or_group in self._groups]
+        values = [override for override in parsed if override not in options]
+        return [str(override.input_line) for override in options], values
+
+    def _base(self, options: Sequence[str]) -> "_Base":
+        key = tuple(options)
+        if key not in self._bases:
+            content = self.loader.load_configuration(
+                config_name=CONFIG_NAME, overrides=list(options), run_mode=RunMode.RUN
+            )
+            self._bases[key] = _split(content)
+        return self._bases[key]
+
+    def _label(
+        self, config: RunConfig, choices: Mapping[str, str], overrides: Sequence[str]
+    ) -> str:
+        preset = choices["fs"]
+        changed_choices: dict[str, str] = {}
+        changed_values: dict[str, Any] = {}
+        if choices.get("experiment") or any(is_arm_override(text) for text in overrides):
+            _, own_choices = self._preset(f"fs={preset}")
+            changed_choices = {
+                group: choices[group]
+                for group in LABELLED_GROUPS
+                if choices[group] != own_choices[group]
+            }
+            words = [f"{group}={option}" for group, option in changed_choices.items()]
+            reference, _ = self._preset(f"fs={preset}", *words)
+            values = _arm_values(config)
+            changed_values = {k: v for k, v in values.items() if v != reference[k]}
+        return arm_label(
+            preset,
+            mode=config.fs.mode.value,
+            control=config.control.kind.value,
+            changed_choices=changed_choices,
+            changed_values=changed_values,
+        )
+
+    def _preset(self, *overrides: str) -> tuple[dict[str, Any], dict[str, str]]:
+        if overrides not in self._presets:
+            config, choices = self._compose(overrides)
+            self._presets[overrides] = (_arm_values(config), choices)
+        return self._presets[overrides]
+
+
+@dataclass(frozen=True)
+class _Base:
+    """Composed options, shared by all points that differ in single values only."""
+
+    content: DictConfig
+    choices: dict[str, str]
+    swept: list[str]
+
+
+def _split(content: DictConfig) -> _Base:
+    """Take Hydra's own part away."""
+    chosen = content.hydra.runtime.choices
+    choices = {k: str(v) for k, v in chosen.items() if "/" not in k and v is not None}
+    swept = list(content.hydra.sweeper.get("params") or {})
+    with open_dict(content):
+        del content["hydra"]
+    return _Base(content, choices, swept)
+
+
+def _arm_values(config: RunConfig) -> dict[str, Any]:
+    """Return what a label may name; mode and control have words of their own."""
+    hidden = ("fs.mode", "control.kind")
+    return {k: v for k, v in leaves(config) if k.split(".")[0] in ARM_KEYS and k not in hidden}
+
+
+def _check_overruled(
+    overrides: Sequence[str], config: RunConfig, choices: Mapping[str, str]
+) -> None:
+    """Refuse a chosen option that a preset or an experiment overrules value by value."""
+    values = dict(leaves(config))
+    words = dict(text.split("=", 1) for text in overrides if "=" in text)
+    for group in words.keys() & choices.keys():
+        for leaf, value in _option_values(group, choices[group]).items():
+            key = f"{group}.{leaf}"
+            if key in words or key not in values or _same(values[key], value):
+                continue
+            raise UserError(
+                f"{group}={choices[group]} sets {key}={value}, but a preset or an experiment "
+                f"sets {values[key]} after it\nsay which: add {key}=VALUE"
+            )
+
+
+@cache
+def _option_values(group: str, option: str) -> dict[str, Any]:
+    """Return the single values that an option file sets in its own group."""
+    path = conf_dir() / group / f"{option}.yaml"
+    # a control may turn the mode of a preset off, and an experiment has no group of its own
+    if group in ("fs", "experiment") or not path.is_file():
+        return {}
+    text = path.read_text("utf-8")
+    content = yaml.safe_load(text) or {}
+    own = content.get(group, {}) if "# @package _global_" in text else content
+    plain = {k: v for k, v in own.items() if k != "defaults"}
+    return {k: v for k, v in plain.items() if not (isinstance(v, str) and "${" in v)}
+
+
+def _same(composed: Any, written: Any) -> bool:
+    # YAML 1.1 reads 1e-3 as text; option files write 1.0e-3
+    return getattr(composed, "value", composed) == written

@@ -1,0 +1,261 @@
+"""What must hold between the values of a configuration, beyond their types."""
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from fseed.config.schema import (
+    Backend,
+    ControlKind,
+    Gate,
+    Mode,
+    Norm,
+    RunConfig,
+    SourceKind,
+    TokenizerKind,
+)
+from fseed.errors import UserError
+
+VOCABULARY_SIZES = {TokenizerKind.byte: 256, TokenizerKind.world: 65536}
+
+# numpy and Lightning take seeds of 32 bits
+MAX_SEED = 2**32 - 1
+
+Rule = tuple[Callable[[Any], bool], str]
+
+_POSITIVE: Rule = (lambda value: value > 0, "must be above 0")
+_NOT_NEGATIVE: Rule = (lambda value: value >= 0, "must be 0 or more")
+_FRACTION: Rule = (lambda value: 0 <= value < 1, "must be at least 0 and below 1")
+_SEED: Rule = (lambda value: 0 <= value <= MAX_SEED, f"must be 0 .. {MAX_SEED}")
+_FOLDER_NAME: Rule = (
+    lambda value: re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", value) is not None,
+    'is a folder name: letters, digits, "." "_" "-"',
+)
+
+# ranges of single values; null passes where the schema allows it
+RANGES: dict[str, Rule] = {
+    "seed": _SEED,
+    "data.seed": _SEED,
+    "data.num_train": _POSITIVE,
+    "data.num_validation": _POSITIVE,
+    "data.num_test": _NOT_NEGATIVE,
+    "task.max_length_tokens": _POSITIVE,
+    "task.max_answer_tokens": _POSITIVE,
+    "budget.steps": _POSITIVE,
+    "budget.tokens": _POSITIVE,
+    "budget.batch_size": _POSITIVE,
+    "budget.eval_batch_size": _POSITIVE,
+    "budget.eval_every_steps": _POSITIVE,
+    "budget.checkpoint_every_steps": _POSITIVE,
+    "optim.lr": _POSITIVE,
+    "optim.beta1": _FRACTION,
+    "optim.beta2": _FRACTION,
+    "optim.eps": _POSITIVE,
+    "optim.weight_decay": _NOT_NEGATIVE,
+    "optim.grad_clip": _NOT_NEGATIVE,
+    "optim.warmup_steps": _NOT_NEGATIVE,
+    "optim.decay_lr_multiplier": _POSITIVE,
+    "trainer.num_threads": _POSITIVE,
+    "alpha.lr": _NOT_NEGATIVE,
+    "fs_variant.clip": _NOT_NEGATIVE,
+    "fs_variant.seed_scale": _NOT_NEGATIVE,
+    "fs_variant.head_lr": _NOT_NEGATIVE,
+    "fs_variant.input_lr": _NOT_NEGATIVE,
+    "sweep.name": _FOLDER_NAME,
+    "sweep.stage": _FOLDER_NAME,
+}
+
+
+def check_values(config: RunConfig) -> None:
+    """Raise UserError unless every value is in its range and the values fit each other.
+
+    Rules that need the number of layers are in ``check_model``.
+    """
+    for key, value in leaves(config):
+        _check_value(key, value)
+    _check_budget(config)
+    _check_lengths(config)
+    _check_source(config)
+    _check_weights(config)
+    _check_control(config)
+    _check_backend(config)
+
+
+def check_model(config: RunConfig) -> None:
+    """Raise UserError unless the sizes are complete and ``lstart`` names a seeded layer."""
+    missing = [
+        field.name
+        for field in fields(config.model)
+        if field.name in _SIZES and getattr(config.model, field.name) is None
+    ]
+    if missing:
+        raise UserError(
+            f"model={config.model.name} does not say {', '.join(f'model.{m}' for m in missing)}; "
+            "give them, or weights=PATH to read them off"
+        )
+    _check_vocabulary(config)
+    _check_lstart(config)
+
+
+def notes(config: RunConfig) -> list[str]:
+    """Return one line for each option that is legal but cannot do what it says."""
+    found = []
+    if config.fs.mode is Mode.prompt_fs:
+        found += _clip_note(config) + _raw_note(config)
+    return found
+
+
+def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every dotted key of a configuration with its value."""
+    for field in fields(node):
+        value = getattr(node, field.name)
+        if is_dataclass(value):
+            yield from leaves(value, f"{prefix}{field.name}.")
+        else:
+            yield f"{prefix}{field.name}", value
+
+
+_SIZES = (
+    *("num_layers", "width", "head_size", "ffn_width", "decay_rank", "in_context_rank"),
+    *("value_rank", "gate_rank", "vocab_size"),
+)
+
+
+def _check_value(key: str, value: Any) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{key}={value}: must be a finite number")
+    holds, allowed = RANGES.get(key, (None, ""))
+    if holds is not None and value is not None and not holds(value):
+        raise UserError(f"{key}={value}: {allowed}")
+
+
+def _check_budget(config: RunConfig) -> None:
+    steps, tokens = config.budget.steps, config.budget.tokens
+    if (steps is None) == (tokens is None):
+        given = "neither is set" if steps is None else f"steps={steps} and tokens={tokens}"
+        raise UserError(
+            f"budget: exactly one of steps and tokens counts, {given}\n"
+            "write budget.steps=N, or budget.tokens=N budget.steps=null"
+        )
+
+
+def _check_lengths(config: RunConfig) -> None:
+    longest, answer = config.task.max_length_tokens, config.task.max_answer_tokens
+    if answer + 1 >= longest:
+        raise UserError(
+            f"task.max_answer_tokens={answer} leaves no room for a prompt within "
+            f"task.max_length_tokens={longest}"
+        )
+
+
+def _check_source(config: RunConfig) -> None:
+    if config.data.source is SourceKind.local and config.data.root is None:
+        raise UserError("data=local needs data.root=FOLDER, with one subfolder per data set")
+
+
+def _check_weights(config: RunConfig) -> None:
+    model = config.model
+    if config.weights is not None and model.weights != config.weights:
+        raise UserError(
+            f"weights={config.weights} and model.weights={model.weights} disagree; give one of them"
+        )
+    if model.needs_weights and model.weights is None:
+        raise UserError(
+            f"model={model.name} needs weights=PATH (.pth, .safetensors or a Hugging Face folder)"
+        )
+    if model.vocab_file is not None and model.tokenizer is TokenizerKind.byte:
+        raise UserError(f"model.vocab_file={model.vocab_file} has no use with the byte tokenizer")
+
+
+def _check_control(config: RunConfig) -> None:
+    kind, mode = config.control.kind, config.fs.mode
+    if kind is ControlKind.repeat_prompt and mode is not Mode.no_fs:
+        raise UserError("control=repeat_prompt runs without Future-Seed: fs.mode must be no_fs")
+    if kind in (ControlKind.aa, ControlKind.shuffled_state) and mode is Mode.no_fs:
+        raise UserError(
+            f"control={kind.value} alters a Future-Seed arm, and fs=no_fs is none; "
+            "choose a preset, for example fs=scalar_l10"
+        )
+    if kind is ControlKind.shuffled_state and config.budget.batch_size < 2:
+        raise UserError(
+            "control=shuffled_state takes the state of another sample of the batch: "
+            f"budget.batch_size={config.budget.batch_size} must be at least 2"
+        )
+
+
+def _check_backend(config: RunConfig) -> None:
+    if config.trainer.wkv_backend is Backend.triton:
+        raise UserError(
+            "trainer.wkv_backend=triton comes with the kernels, which this version does not have; "
+            "use chunked"
+        )
+
+
+def _check_vocabulary(config: RunConfig) -> None:
+    kind, size = config.model.tokenizer, config.model.vocab_size
+    needed = VOCABULARY_SIZES[kind]
+    if size is None or size < needed:
+        raise UserError(
+            f"model.tokenizer={kind.value} has {needed} ids, model.vocab_size={size}; "
+            "choose the tokenizer that the weights were trained with"
+        )
+
+
+def _check_lstart(config: RunConfig) -> None:
+    if config.fs.mode is Mode.no_fs:
+        return
+    num_layers = config.model.num_layers
+    assert num_layers is not None
+    allowed = f"1 .. {num_layers - 1}"
+    if config.lstart < 1:
+        raise UserError(
+            f"lstart={config.lstart}: layer 0 has no layer below it; the first seeded layer is "
+            f"{allowed}"
+        )
+    if config.lstart >= num_layers and not config.fs.allow_noop:
+        raise UserError(
+            f"lstart={config.lstart} seeds no layer of {num_layers} (numbered from 0): allowed "
+            f"{allowed}\nfs.allow_noop=true makes it a deliberate no-op arm"
+        )
+
+
+def _clip_note(config: RunConfig) -> list[str]:
+    variant, head_size = config.fs_variant, config.model.head_size
+    frozen = config.alpha.lr == 0 and variant.gate in (Gate.scalar, Gate.raw)
+    frozen_heads = config.alpha.lr == 0 and variant.gate is Gate.head and variant.head_lr == 0
+    if variant.norm is not Norm.rms or variant.clip == 0 or not (frozen or frozen_heads):
+        return []
+    assert head_size is not None
+    # the largest entry of an N x N state with rms 1 is N
+    largest = _strength(config) * head_size
+    if variant.clip < largest:
+        return []
+    return [
+        f"fs_variant.clip={variant.clip:g} can never bind: strength x head size = {largest:.3g}"
+    ]
+
+
+def _raw_note(config: RunConfig) -> list[str]:
+    if config.fs_variant.gate is not Gate.raw:
+        return []
+    if config.alpha.init == 0 and config.alpha.lr == 0:
+        return ["the raw gate starts at 0 and alpha.lr=0 keeps it there: this arm is a no-op"]
+    if config.alpha.init != 0:
+        return [f"the raw gate is alpha itself: the strength starts at {config.alpha.init:g}"]
+    return []
+
+
+def _strength(config: RunConfig) -> float:
+    """Return the largest strength of any layer while its gates stay at their start values."""
+    variant, schedule = config.fs_variant, config.schedule
+    gate = config.alpha.init if variant.gate is Gate.raw else _sigmoid(config.alpha.init)
+    if variant.gate is Gate.head:
+        gate *= _sigmoid(variant.head_init)
+    deepest = 1.0 if schedule.kind.value == "none" else max(abs(schedule.low), abs(schedule.high))
+    return abs(gate) * variant.seed_scale * deepest
+
+
+def _sigmoid(value: float) -> float:
+    return 1.0 / (1.0 + math.exp(-value)) if value >= 0 else 1.0 - 1.0 / (1.0 + math.exp(value))

@@ -1,0 +1,134 @@
+"""Who a run is: the resolved configuration without what cannot change a number, hashed."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from fseed.config.schema import ControlKind, Gate, Mode, RunConfig, ScheduleKind
+
+ID_LENGTH = 10  # hexadecimal digits
+
+# what tells arms of one pair apart
+ARM_KEYS = ("fs", "fs_variant", "lstart", "alpha", "schedule", "control")
+
+# what cannot change a number, or is replaced by the hash of what it points to
+VOLATILE_KEYS = (
+    *("output", "logger", "sweep", "weights"),
+    *("data.root", "model.weights", "model.vocab_file"),
+    *("model.needs_weights", "model.allow_above_uniform"),
+    *("trainer.num_threads", "trainer.progress", "budget.checkpoint_every_steps"),
+)
+
+# source that can change a number; the rest only plans, records and reports
+CODE_PARTS = ("ops", "models", "tasks", "training", "config/schema.py")
+
+
+@dataclasses.dataclass(frozen=True)
+class Hashes:
+    """Content that a configuration points to, as SHA-256 in hexadecimal digits."""
+
+    data: str
+    weights: str | None  # null: random start
+    vocabulary: str | None  # null: bytes need no vocabulary
+    code: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """``run_id`` of a run, ``pair_key`` shared with its baseline, ``arm_key`` of its FS part."""
+
+    run_id: str
+    pair_key: str
+    arm_key: str
+
+
+def identify(config: RunConfig, hashes: Hashes) -> Identity:
+    """Return the identity of a resolved configuration.
+
+    The baseline of an arm is the ``no_fs`` run with the same ``pair_key``.
+    """
+    shared = {"config": canonical_config(config), "hashes": dataclasses.asdict(hashes)}
+    arm = canonical_arm(config)
+    return Identity(
+        run_id=_digest({**shared, "arm": arm}), pair_key=_digest(shared), arm_key=_digest(arm)
+    )
+
+
+def canonical_config(config: RunConfig) -> dict[str, Any]:
+    """Return what an arm shares with its baseline: no FS keys, nothing volatile, plain values."""
+    content = _plain(dataclasses.asdict(config))
+    for key in (*ARM_KEYS, *VOLATILE_KEYS):
+        *parents, leaf = key.split(".")
+        node = content
+        for parent in parents:
+            node = node[parent]
+        del node[leaf]
+    return content
+
+
+def canonical_arm(config: RunConfig) -> dict[str, Any]:
+    """Return the FS part without options that the chosen mode, gate or schedule never reads."""
+    control = {} if config.control.kind is ControlKind.none else {"control": config.control.kind}
+    if config.fs.mode is Mode.no_fs:
+        return _plain({"mode": config.fs.mode, **control})
+    variant = dataclasses.asdict(config.fs_variant)
+    if config.fs_variant.gate is not Gate.head:
+        del variant["head_init"], variant["head_lr"]
+    if config.fs_variant.gate is not Gate.inputgate:
+        del variant["input_lr"]
+    schedule: dict[str, Any] = {"kind": config.schedule.kind}
+    if config.schedule.kind is not ScheduleKind.none:
+        schedule = dataclasses.asdict(config.schedule)
+    parts = {"fs_variant": variant, "schedule": schedule, "alpha": dataclasses.asdict(config.alpha)}
+    return _plain({"mode": config.fs.mode, "lstart": config.lstart, **parts, **control})
+
+
+def is_baseline(config: RunConfig) -> bool:
+    """Tell whether a run is the plain ``no_fs`` run that arms are compared with."""
+    return canonical_arm(config) == {"mode": Mode.no_fs.value}
+
+
+def code_fingerprint() -> str:
+    """Return the SHA-256 of the installed source files that can change a number."""
+    package = Path(__file__).resolve().parent
+    files = [("fseed", package, path) for path in _source_files(package, CODE_PARTS)]
+    kernels = find_spec("fseed_kernels")
+    if kernels is not None and kernels.submodule_search_locations:
+        root = Path(next(iter(kernels.submodule_search_locations)))
+        files += [("fseed_kernels", root, path) for path in _source_files(root, ["."])]
+    return _hash_files(files)
+
+
+def _source_files(root: Path, parts: Iterable[str]) -> list[Path]:
+    found: list[Path] = []
+    for part in parts:
+        path = root / part
+        candidates = [path] if path.is_file() else sorted(path.rglob("*"))
+        found += [file for file in candidates if file.is_file() and file.suffix != ".pyc"]
+    return found
+
+
+def _hash_files(files: Iterable[tuple[str, Path, Path]]) -> str:
+    digest = hashlib.sha256()
+    for name, root, path in files:
+        content = path.read_bytes()
+        label = f"{name}/{path.relative_to(root).as_posix()}"
+        digest.update(f"{label}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value.value if isinstance(value, Enum) else value
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]

@@ -1,0 +1,129 @@
+"""The numbers of one row: paired differences over seeds and over examples."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fseed.results.runs import Examples, Run
+from fseed.results.statistics import (
+    MIN_SEEDS,
+    Interval,
+    exact_mcnemar,
+    item_interval,
+    more_seeds_needed,
+    paired_t_interval,
+    smallest_detectable_effect,
+)
+
+OVER_SEEDS = "t interval over seeds"
+OVER_ITEMS = "over examples, seed variance not measured"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Arm minus baseline over S pairs and N examples; scores and differences are fractions."""
+
+    metric: str
+    split: str
+    arm_value: float  # mean over seeds
+    baseline_value: float
+    constant_value: float | None  # score of the best constant answer
+    differences: NDArray[np.float64]  # [S]
+    loss_difference: float | None  # nats per answer token, mean over seeds
+    item_differences: NDArray[np.float64]  # [S, N] correct units
+    units: NDArray[np.float64]  # [N]
+    interval: Interval | None
+    interval_kind: str | None
+    mcnemar_p: float | None  # of wholly right examples, one pair only
+    detectable: float | None  # smallest detectable effect at these seeds
+    more_seeds: int | None
+    is_bit_equal: bool
+
+
+def measure(pairs: Sequence[tuple[Run, Run]]) -> Measurement | None:
+    """Compare the pairs of a row; None when they were not scored on the same examples."""
+    scored = [(arm, base, *_examples(arm, base)) for arm, base in pairs]
+    if not _are_aligned([examples for *_, left, right in scored for examples in (left, right)]):
+        return None
+    metrics = {run.primary_metric for pair in pairs for run in pair}
+    if len(metrics) != 1:
+        return None
+    metric = str(metrics.pop())
+    differences = np.array([arm.last[metric] - base.last[metric] for arm, base in pairs])
+    items = np.array([left.correct - right.correct for *_, left, right in scored], dtype=float)
+    units = scored[0][2].units.astype(float)
+    interval, kind = _interval(differences, items, units)
+    detectable, more = _outlook(differences)
+    return Measurement(
+        metric=metric,
+        split=str(pairs[0][0].split),
+        arm_value=float(np.mean([arm.last[metric] for arm, _ in pairs])),
+        baseline_value=float(np.mean([base.last[metric] for _, base in pairs])),
+        constant_value=_constant_value(pairs[0][0], metric),
+        differences=differences,
+        loss_difference=_loss_difference(pairs),
+        item_differences=items,
+        units=units,
+        interval=interval,
+        interval_kind=kind,
+        mcnemar_p=_mcnemar(scored[0][2], scored[0][3]) if len(pairs) == 1 else None,
+        detectable=detectable,
+        more_seeds=more,
+        is_bit_equal=all(
+            arm.last == base.last and left.content == right.content
+            for arm, base, left, right in scored
+        ),
+    )
+
+
+def _examples(arm: Run, baseline: Run) -> tuple[Examples, Examples]:
+    if arm.examples is None or baseline.examples is None:
+        raise ValueError(f"{arm.record.path}: a pair must be of finished runs")
+    return arm.examples, baseline.examples
+
+
+def _are_aligned(scored: Sequence[Examples]) -> bool:
+    first = scored[0]
+    return all(
+        other.ids == first.ids and np.array_equal(other.units, first.units) for other in scored
+    )
+
+
+def _interval(
+    differences: NDArray[np.float64], items: NDArray[np.float64], units: NDArray[np.float64]
+) -> tuple[Interval | None, str | None]:
+    """Return the interval over seeds, or over examples where the seeds are too few for one."""
+    if differences.size >= MIN_SEEDS:
+        return paired_t_interval(differences), OVER_SEEDS
+    if units.size < 2:
+        return None, None
+    return item_interval(items.mean(axis=0), units), OVER_ITEMS
+
+
+def _outlook(differences: NDArray[np.float64]) -> tuple[float | None, int | None]:
+    """Return the smallest detectable effect and how many more seeds the seen effect would need."""
+    num_seeds = differences.size
+    if num_seeds < MIN_SEEDS or np.ptp(differences) == 0:
+        return None, None
+    deviation = float(differences.std(ddof=1))
+    detectable = smallest_detectable_effect(deviation, num_seeds=num_seeds)
+    effect = float(differences.mean())
+    return detectable, more_seeds_needed(effect, deviation, num_seeds=num_seeds)
+
+
+def _mcnemar(arm: Examples, baseline: Examples) -> float:
+    return exact_mcnemar(arm.correct == arm.units, baseline.correct == baseline.units)
+
+
+def _loss_difference(pairs: Sequence[tuple[Run, Run]]) -> float | None:
+    losses = [(arm.last.get("loss"), base.last.get("loss")) for arm, base in pairs]
+    known = [left - right for left, right in losses if left is not None and right is not None]
+    return float(np.mean(known)) if len(known) == len(pairs) else None
+
+
+def _constant_value(run: Run, metric: str) -> float | None:
+    told = (run.record.result or {}).get("constant_baseline")
+    value = told.get(metric) if isinstance(told, dict) else None
+    return float(value) if isinstance(value, int | float) else None

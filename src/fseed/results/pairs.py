@@ -1,0 +1,190 @@
+"""Which runs make one table row, and which baseline each of them is compared with.
+
+A row holds the runs that differ in nothing but the seed. The baseline of a run is the finished
+no_fs run with the same pair_key; a run without one gets a reason, never a number.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fseed.identity import ARM_KEYS, VOLATILE_KEYS
+from fseed.records import is_run_dir
+from fseed.results.runs import Run
+
+_MAX_NAMED_KEYS = 3
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A run of a row that cannot be compared: code is its status or ``no_matched_baseline``."""
+
+    run: Run
+    code: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Arm:
+    """All runs of one arm and setting, over the seeds."""
+
+    runs: list[Run]
+    pairs: list[tuple[Run, Run]]  # (arm, baseline), by seed
+    gaps: list[Gap]
+    label: str
+    setting: str  # what tells this row from others of its table, such as budget.steps=40
+
+
+def build_arms(runs: Sequence[Run]) -> list[Arm]:
+    """Group the runs of all arms into rows and pair each finished one with its baseline."""
+    baselines = [run for run in runs if run.is_baseline]
+    rows = _group([run for run in runs if not run.is_baseline])
+    labels, settings = _unique_labels(rows), _distinct_settings(rows)
+    by_key = _finished_by_key(baselines)
+    arms = []
+    for row, label, setting in zip(rows, labels, settings, strict=True):
+        pairs, gaps = _match(row, by_key, baselines)
+        arms.append(Arm(row, pairs, gaps, label, setting))
+    return sorted(arms, key=lambda arm: (arm.runs[0].labels, arm.setting, arm.label))
+
+
+def plain_settings(run: Run) -> dict[str, Any]:
+    """Return what a baseline must share with its arm: settings and hashes that change numbers."""
+    hidden = VOLATILE_KEYS + ARM_KEYS
+    kept = {key: value for key, value in run.settings.items() if not _is_in(key, hidden)}
+    return kept | run.hashes
+
+
+def describe_nearest(run: Run, baselines: Iterable[Run]) -> str:
+    """Say in which settings the most similar no_fs run differs, or that there is none."""
+    wanted = plain_settings(run)
+    near = [(_differing(wanted, plain_settings(other)), other) for other in baselines]
+    near = [(keys, other) for keys, other in near if other.labels[0] == run.labels[0]]
+    if not near:
+        return f"no no_fs run of task {run.labels[0]} here"
+    keys, other = min(near, key=lambda entry: len(entry[0]))
+    if not keys and other.status == "finished":
+        return "nearest no_fs run differs in pair_key alone"
+    if not keys:
+        return f"its no_fs run is {other.status} ({other.reason})"
+    there = plain_settings(other)
+    told = [f"{key} {_short(wanted.get(key))} vs {_short(there.get(key))}" for key in keys]
+    more = len(told) - _MAX_NAMED_KEYS
+    rest = f" and {more} more keys" if more > 0 else ""
+    return f"nearest no_fs run differs: {', '.join(told[:_MAX_NAMED_KEYS])}{rest}"
+
+
+def _match(
+    row: Sequence[Run], by_key: dict[Any, Run], baselines: Sequence[Run]
+) -> tuple[list[tuple[Run, Run]], list[Gap]]:
+    pairs: list[tuple[Run, Run]] = []
+    gaps: list[Gap] = []
+    for run in row:
+        baseline = by_key.get(_baseline_key(run))
+        if run.status != "finished":
+            gaps.append(Gap(run, run.status, run.reason or ""))
+        elif baseline is None:
+            text = describe_nearest(run, baselines)
+            gaps.append(Gap(run, "no_matched_baseline", text))
+        else:
+            pairs.append((run, baseline))
+    return pairs, gaps
+
+
+def _finished_by_key(baselines: Sequence[Run]) -> dict[Any, Run]:
+    """Return the first finished baseline per key; ``alarms`` reports those that disagree."""
+    found: dict[Any, Run] = {}
+    for run in baselines:
+        if run.status == "finished":
+            found.setdefault(_baseline_key(run), run)
+    return found
+
+
+def _baseline_key(run: Run) -> tuple[Any, ...]:
+    # the pair_key says it all; source and split guard against a record that was edited
+    return run.pair_key, run.labels[0], run.labels[1], run.split
+
+
+def _group(runs: Sequence[Run]) -> list[list[Run]]:
+    """Return the rows; known runs by seed, then the others.
+
+    A run that ended before its records told who it is counts in every row of its arm folder, so
+    that a seed is never missed in silence; without such a row it makes one of its own.
+    """
+    groups: dict[Any, list[Run]] = defaultdict(list)
+    for run in runs:
+        if _is_known(run):
+            groups[_row_key(run)].append(run)
+    known = list(groups.values())
+    for run in runs:
+        if not _is_known(run) and is_run_dir(run.record.path):
+            folder = run.record.path.parent
+            siblings = [row for row in known if any(r.record.path.parent == folder for r in row)]
+            for row in siblings or [groups[folder]]:
+                row.append(run)
+    # known runs come first: the first run gives the row its labels
+    return [sorted(row, key=_by_seed) for row in groups.values()]
+
+
+def _is_known(run: Run) -> bool:
+    return bool(run.settings) and run.arm_key is not None
+
+
+def _row_key(run: Run) -> tuple[Any, ...]:
+    """Return everything that the runs of a row share: all but the seed and volatile keys."""
+    shared = plain_settings(run)
+    shared.pop("seed", None)
+    return run.labels, run.arm_key, repr(sorted(shared.items()))
+
+
+def _by_seed(run: Run) -> tuple[bool, int, str]:
+    return not _is_known(run), run.seed if run.seed is not None else -1, str(run.record.path)
+
+
+def _unique_labels(rows: Sequence[Sequence[Run]]) -> list[str]:
+    """Return the arm label per row, with the short arm key where two arms share a label."""
+    keys: dict[Any, set[Any]] = defaultdict(set)
+    for row in rows:
+        keys[row[0].labels, row[0].arm].add(row[0].arm_key)
+    return [
+        f"{row[0].arm} [{str(row[0].arm_key)[:6]}]"
+        if len(keys[row[0].labels, row[0].arm]) > 1
+        else row[0].arm
+        for row in rows
+    ]
+
+
+def _distinct_settings(rows: Sequence[Sequence[Run]]) -> list[str]:
+    """Return per row the settings, Future-Seed and seed aside, that vary inside its table."""
+    tables: dict[Any, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for row in rows:
+        for key, value in plain_settings(row[0]).items():
+            tables[row[0].labels][key].add(repr(value))
+    told = []
+    for row in rows:
+        seen = tables[row[0].labels]
+        parts = [
+            f"{key}={_short(value)}"
+            for key, value in plain_settings(row[0]).items()
+            if key != "seed" and len(seen[key]) > 1
+        ]
+        told.append(" ".join(parts))
+    return told
+
+
+def _differing(left: dict[str, Any], right: dict[str, Any]) -> list[str]:
+    keys = list(dict.fromkeys([*left, *right]))
+    return [key for key in keys if left.get(key) != right.get(key)]
+
+
+def _is_in(key: str, groups: Sequence[str]) -> bool:
+    """Tell whether the dotted ``key`` is one of ``groups`` or lies below one."""
+    return any(key == group or key.startswith(f"{group}.") for group in groups)
+
+
+def _short(value: Any) -> str:
+    """Return the value as text, hashes cut to 8 characters."""
+    text = str(value)
+    is_hash = len(text) in (40, 64) and all(char in "0123456789abcdef" for char in text)
+    return text[:8] if is_hash else text

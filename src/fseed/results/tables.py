@@ -1,0 +1,147 @@
+"""The collected tables on a terminal, and the same text as Markdown."""
+
+import os
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TextIO
+
+from rich.console import Console
+from rich.table import Table
+
+from fseed.results.collection import Collection
+from fseed.results.comparison import Comparison
+from fseed.results.formats import (
+    ITEMS_MARK,
+    headings,
+    paired_cells,
+    run_cells,
+    seed_words,
+    tables_of,
+)
+from fseed.results.measurement import OVER_ITEMS
+from fseed.results.runs import Run
+
+PIPE_WIDTH = 120
+_TEXT_COLUMNS = ("arm", "status", "verdict", "run", "95 % interval")
+_FOLDING_COLUMNS = ("arm", "verdict", "seeds")
+LEGEND = (
+    "diff pp: arm minus the no_fs run with the same pair_key, mean over seeds, in percentage "
+    "points; 95 % interval: t interval over seeds; +/0/-: seeds above, equal, below; n: examples; "
+    "loss diff: nats per answer token."
+)
+ITEMS_LEGEND = f"{ITEMS_MARK.strip()} over examples only: seed variance not measured."
+
+
+def build_console(file: TextIO | None = None) -> Console:
+    """Return a console; when piped, without colour and as wide as COLUMNS or 120."""
+    console = Console(file=file, highlight=False, markup=False)
+    if not console.is_terminal:
+        columns = os.environ.get("COLUMNS", "")
+        console.width = int(columns) if columns.isdigit() else PIPE_WIDTH
+    return console
+
+
+def print_collection(collection: Collection, console: Console, *, show_runs: bool) -> None:
+    """Print headings, paired tables, runs on request, alarms and the failure list."""
+    for line in headings(collection):
+        console.print(line, soft_wrap=True)
+    _print_paired(collection, console)
+    if show_runs or not collection.comparisons:
+        _print_runs(collection.runs, console)
+    _print_list(alarm_lines(collection), console)
+    _print_list(failure_lines(collection), console)
+
+
+def render_markdown(collection: Collection) -> str:
+    """Return headings, the paired tables in full, alarms and failures as Markdown."""
+    parts = ["\n".join(f"- {line}" for line in headings(collection))]
+    for caption, rows in tables_of(collection.comparisons):
+        parts.append(f"**{caption}**")
+        parts.append(_markdown([_full_cells(row) for row in rows]))
+    if collection.comparisons:
+        parts.append(f"{LEGEND} {ITEMS_LEGEND}")
+    parts.append("**runs**")
+    parts.append(_markdown([run_cells(run) for run in collection.runs]))
+    for lines in (alarm_lines(collection), failure_lines(collection)):
+        if lines:
+            parts.append(f"**{lines[0]}**\n\n" + "\n".join(f"- {line}" for line in lines[1:]))
+    return "\n\n".join(parts) + "\n"
+
+
+def alarm_lines(collection: Collection) -> list[str]:
+    """Return a title and one line per alarm; nothing without alarms."""
+    return [f"alarms ({len(collection.alarms)})", *collection.alarms] if collection.alarms else []
+
+
+def failure_lines(collection: Collection) -> list[str]:
+    """Return a title and one line per run that gives no number, with its reason and path."""
+    lines = [f"{run.status}: {run.reason}: {run.record.path}" for run in collection.not_usable]
+    title = f"not usable ({len(lines)} of {len(collection.runs)} runs)"
+    if collection.num_foreign_files:
+        lines.append(f"passed over: {collection.num_foreign_files} files that belong to no run")
+    return [title, *lines] if lines else []
+
+
+def _print_paired(collection: Collection, console: Console) -> None:
+    for caption, rows in tables_of(collection.comparisons):
+        cells = [paired_cells(row) for row in rows]
+        console.print(f"\n{caption}", soft_wrap=True)
+        _print_table(cells, console)
+        for row in rows:
+            _print_wrapped(f"  {row.arm}, {seed_words(row.seeds)}: {row.reason}", console)
+    if collection.comparisons:
+        marked = any(row.interval_kind == OVER_ITEMS for row in collection.comparisons)
+        _print_wrapped(" ".join((LEGEND, ITEMS_LEGEND) if marked else (LEGEND,)), console)
+    elif collection.runs:
+        console.print("no arm to compare: all runs are no_fs baselines", soft_wrap=True)
+
+
+def _print_wrapped(text: str, console: Console) -> None:
+    """Print a sentence, broken between words, its later lines indented."""
+    indent = " " * 4
+    for line in textwrap.wrap(
+        text, console.width, subsequent_indent=indent, break_long_words=False
+    ):
+        console.print(line, soft_wrap=True)
+
+
+def _print_runs(runs: Sequence[Run], console: Console) -> None:
+    ordered = sorted(runs, key=lambda run: (run.labels, run.arm, run.seed or 0))
+    if ordered:
+        console.print("\nruns")
+        _print_table([run_cells(run) for run in ordered], console)
+
+
+def _print_list(lines: Sequence[str], console: Console) -> None:
+    for index, line in enumerate(lines):
+        console.print(f"  {line}" if index else f"\n{line}", soft_wrap=True)
+
+
+def _print_table(rows: Sequence[Mapping[str, str]], console: Console) -> None:
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
+    for name in rows[0]:
+        folds = name in _FOLDING_COLUMNS
+        justify = "left" if name in _TEXT_COLUMNS else "right"
+        # folding keeps every character; the default would cut and add an ellipsis
+        width = max(len(word) for row in rows for word in [name, *row[name].split()])
+        least = width if name == "verdict" else None
+        table.add_column(name, justify=justify, no_wrap=not folds, overflow="fold", min_width=least)
+    for row in rows:
+        table.add_row(*row.values())
+    console.print(table)
+
+
+def _full_cells(row: Comparison) -> dict[str, str]:
+    labels = {"task": row.task, "source": row.source, "model": row.model, "stage": row.stage}
+    labels |= {"setting": row.setting} if row.setting else {}
+    return labels | paired_cells(row) | {"reason": row.reason}
+
+
+def _markdown(rows: Sequence[Mapping[str, str]]) -> str:
+    if not rows:
+        return "none"
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *([*row.values()] for row in rows)]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |"
+        for line in lines
+    )

@@ -1,0 +1,80 @@
+"""Run a plan to its end: one run under its lock, a sweep with its table."""
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fseed.errors import UserError
+from fseed.planned_run import PlannedRun, RunOutcome
+from fseed.sweep.lock import RunLocked, run_lock
+from fseed.sweep.plan import SweepPlan, is_finished
+from fseed.sweep.report import render_notes, render_summary
+
+Train = Callable[[PlannedRun, str], RunOutcome]
+Launch = Callable[[Sequence[PlannedRun]], Sequence[RunOutcome]]
+ShowTable = Callable[[Sequence[Path]], None]
+
+
+def execute_run(run: PlannedRun, *, position: str, train: Train) -> RunOutcome:
+    """Train one planned run unless it is finished or another process works on it.
+
+    A run that fails in any way is an outcome, so that a sweep goes on; only KeyboardInterrupt,
+    also for a run that was interrupted, ends the sweep.
+    """
+    try:
+        with run_lock(run.run_dir):
+            if is_finished(run):
+                outcome = RunOutcome("skipped", f"finished already: {run.run_dir}", 0)
+            else:
+                outcome = _train(run, position=position, train=train)
+    except RunLocked as error:
+        outcome = RunOutcome("skipped", str(error), 0)
+    if outcome.status == "interrupted":
+        raise KeyboardInterrupt
+    if outcome.status != "finished":
+        title = f"{position}  {run.config.task.name} {run.arm} seed {run.config.seed}"
+        print(f"{title} {outcome.status}: {outcome.message}", file=sys.stderr)
+    return outcome
+
+
+def run_plan(plan: SweepPlan, *, launch: Launch, show_table: ShowTable) -> int:
+    """Start what is left of a plan and end with the table of all its runs, whatever happens.
+
+    Returns the exit code: 0 all done, 1 a run failed or the table could not be made, 2 runs failed
+    by bad input only.
+    """
+    for line in (*render_notes(plan), render_summary(plan)):
+        print(line, flush=True)
+    try:
+        outcomes = launch(plan.to_run) if plan.to_run else []
+    finally:
+        has_table = _show(show_table, plan)
+    return exit_code(outcomes) if has_table else 1
+
+
+def exit_code(outcomes: Sequence[RunOutcome]) -> int:
+    """Return 1 if any run failed, else 2 if any had bad input, else 0."""
+    codes = {outcome.exit_code for outcome in outcomes}
+    return 1 if codes - {0, 2} else max(codes, default=0)
+
+
+def _show(show_table: ShowTable, plan: SweepPlan) -> bool:
+    """Show the table; an error there must not hide the one that ended the sweep."""
+    try:
+        show_table([entry.run.run_dir for entry in plan.entries])
+    except Exception:
+        traceback.print_exc()
+        return False
+    return True
+
+
+def _train(run: PlannedRun, *, position: str, train: Train) -> RunOutcome:
+    try:
+        return train(run, position)
+    except UserError as error:
+        return RunOutcome("failed", str(error), 2)
+    # sys.exit in a library would end the whole sweep
+    except (Exception, SystemExit) as error:
+        traceback.print_exc()
+        return RunOutcome("failed", f"{type(error).__name__}: {error}", 1)

@@ -1,0 +1,110 @@
+"""One process per run directory: a second sweep in the same folder leaves a running run alone.
+
+The lock is a POSIX record lock: the system drops it when its process ends, however it ends, and
+forked workers do not inherit it. The file names the process for the message only.
+"""
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+LOCK_FILE = ".lock"
+
+# closing any descriptor of a file drops this process's lock on it, so it never opens one twice
+_held: set[Path] = set()
+
+
+class RunLocked(Exception):
+    """Another process works on the run directory; ``pid`` is its process id, or None."""
+
+    def __init__(self, run_dir: Path, pid: int | None) -> None:
+        """Say who holds ``run_dir``."""
+        self.run_dir, self.pid = run_dir, pid
+        who = f"process {pid}" if pid is not None else "another process"
+        super().__init__(f"{run_dir} is in use by {who}")
+
+
+@contextmanager
+def run_lock(run_dir: Path) -> Iterator[None]:
+    """Hold ``run_dir``, which is created; an empty folder is removed again at the end.
+
+    Raises:
+        RunLocked: if another process holds it.
+    """
+    run_dir = run_dir.absolute()
+    if run_dir in _held:
+        raise RunLocked(run_dir, os.getpid())
+    descriptor = _acquire(run_dir)
+    _held.add(run_dir)
+    try:
+        yield
+    finally:
+        _held.discard(run_dir)
+        # removed while still held: whoever opened the old file finds out by its inode
+        (run_dir / LOCK_FILE).unlink(missing_ok=True)
+        os.close(descriptor)
+        _remove_if_empty(run_dir)
+
+
+def find_lock_holder(run_dir: Path) -> int | None:
+    """Return the id of the process that works on ``run_dir``, or None; writes nothing."""
+    if run_dir.absolute() in _held:
+        return os.getpid()
+    try:
+        descriptor = os.open(run_dir / LOCK_FILE, os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        return None if _try_lock(descriptor) else _read_pid(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(run_dir: Path) -> int:
+    while True:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(run_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+        if not _try_lock(descriptor):
+            pid = _read_pid(descriptor)
+            os.close(descriptor)
+            raise RunLocked(run_dir, pid)
+        if _is_current(descriptor, run_dir / LOCK_FILE):
+            break
+        # the former holder removed this file between our open and our lock
+        os.close(descriptor)
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    return descriptor
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            return False
+        raise
+    return True
+
+
+def _is_current(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _read_pid(descriptor: int) -> int | None:
+    text = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+    return int(text) if text.isdigit() else None
+
+
+def _remove_if_empty(run_dir: Path) -> None:
+    for folder in (run_dir, *run_dir.parents[:4]):
+        try:
+            folder.rmdir()
+        except OSError:
+            return

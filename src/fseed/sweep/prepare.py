@@ -1,0 +1,136 @@
+"""From a composed configuration to one that can run: paths, sizes, rules, hashes."""
+
+import hashlib
+from collections.abc import Callable, Hashable
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from fseed.config.rules import check_model, check_values, notes
+from fseed.config.schema import ModelConfig, RunConfig, TokenizerKind
+from fseed.errors import UserError
+from fseed.identity import Hashes, code_fingerprint
+from fseed.models.checkpoint_header import read_shape, weights_fingerprint
+from fseed.models.shape import RWKV7Shape
+from fseed.models.tokenizer import find_world_vocabulary, load_world_tokenizer
+from fseed.records import default_output_root
+from fseed.sweep.environment import check_accelerator
+from fseed.tasks.registry import check_data, data_fingerprint, resolve_order
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A configuration that passed every check, the content it points to, and remarks on it."""
+
+    config: RunConfig
+    hashes: Hashes
+    notes: list[str]
+
+
+class Preparer:
+    """Prepare configurations; files that several of them share are read once."""
+
+    def __init__(self) -> None:
+        """Start with nothing read."""
+        self._known: dict[Hashable, Any] = {}
+
+    def prepare(self, config: RunConfig) -> Prepared:
+        """Return the resolved configuration; cheap checks come before those that read files.
+
+        Raises:
+            UserError: naming the first thing that cannot work and what to do.
+        """
+        check_values(config)
+        check_accelerator(config)
+        config = resolve_paths(config)
+        config = replace(config, model=self._resolve_sizes(config.model))
+        check_model(config)
+        order = resolve_order(config.task.name, config.task.order)
+        config = replace(config, task=replace(config.task, order=order))
+        return Prepared(config, self._hash(config), notes(config))
+
+    def _resolve_sizes(self, model: ModelConfig) -> ModelConfig:
+        if model.weights is None:
+            return model
+        path = model.weights
+        return fill_sizes(model, self._once(("shape", path), lambda: read_shape(path)))
+
+    def _hash(self, config: RunConfig) -> Hashes:
+        task, data, model = config.task, config.data, config.model
+        rows = (repr(task), repr(data))
+
+        def hash_data() -> str:
+            check_data(task, data)
+            return data_fingerprint(task, data)
+
+        weights = vocabulary = None
+        if model.weights is not None:
+            path = model.weights
+            weights = self._once(("weights", path), lambda: weights_fingerprint(path))
+        if model.tokenizer is TokenizerKind.world:
+            vocabulary = self._once(
+                ("vocabulary", model.vocab_file), lambda: _hash_vocabulary(model.vocab_file)
+            )
+        return Hashes(
+            data=self._once(("data", *rows), hash_data),
+            weights=weights,
+            vocabulary=vocabulary,
+            code=self._once("code", code_fingerprint),
+        )
+
+    def _once(self, key: Hashable, compute: Callable[[], Any]) -> Any:
+        if key not in self._known:
+            self._known[key] = compute()
+        return self._known[key]
+
+
+def resolve_paths(config: RunConfig) -> RunConfig:
+    """Make every path absolute: a launcher may start the job in another folder."""
+    model, data, output = config.model, config.data, config.output
+    root = default_output_root() if output.root is None else Path(_absolute(output.root) or "")
+    return replace(
+        config,
+        weights=_absolute(config.weights),
+        model=replace(
+            model, weights=_absolute(model.weights), vocab_file=_absolute(model.vocab_file)
+        ),
+        data=replace(data, root=_absolute(data.root)),
+        output=replace(output, root=str(root)),
+    )
+
+
+def fill_sizes(model: ModelConfig, shape: dict[str, int]) -> ModelConfig:
+    """Return ``model`` with the sizes of its checkpoint.
+
+    Raises:
+        UserError: if the configuration says another size than the checkpoint.
+    """
+    wrong = [
+        f"{name} is {size}, not {getattr(model, name)}"
+        for name, size in shape.items()
+        if getattr(model, name) not in (None, size)
+    ]
+    if wrong:
+        raise UserError(
+            f"weights {model.weights} do not fit model={model.name}: {', '.join(wrong)}\n"
+            "model=custom reads every size off the file"
+        )
+    return replace(model, **shape)
+
+
+def build_shape(model: ModelConfig) -> RWKV7Shape:
+    """Return the sizes as the backbone takes them; UserError when they do not fit each other."""
+    names = {field.name for field in fields(RWKV7Shape)}
+    return RWKV7Shape(**{name: size for name, size in asdict(model).items() if name in names})
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).expanduser().absolute())
+
+
+def _hash_vocabulary(vocab_file: str | None) -> str:
+    path = find_world_vocabulary(vocab_file)
+    # a file of the user's is parsed as well: a malformed one is an error before torch is loaded
+    if vocab_file is not None:
+        return load_world_tokenizer(path).fingerprint
+    return hashlib.sha256(path.read_bytes()).hexdigest()

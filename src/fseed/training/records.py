@@ -1,0 +1,126 @@
+"""Identity, result and failure files of a run, written from what training knows."""
+
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from fseed.config.schema import Accelerator, RunConfig
+from fseed.models.checkpoint import save_future_seed, save_safetensors
+from fseed.models.rwkv7 import RWKV7
+from fseed.planned_run import PlannedRun
+from fseed.provenance import build_provenance
+from fseed.records import (
+    CHOICES_FILE,
+    CONFIG_FILE,
+    FAILURE_FILE,
+    PROVENANCE_FILE,
+    RESULT_FILE,
+    SCHEMA_VERSION,
+    write_json_atomic,
+    write_text_atomic,
+)
+from fseed.tasks.base import Task
+from fseed.tasks.registry import TaskData
+from fseed.training.memory import peak_memory_gib
+from fseed.training.module import FutureSeedModule
+from fseed.training.run_log import RunLog
+
+NOTE_RANDOM = "backbone randomly initialised by the official RWKV-7 rules, no pre-training"
+
+
+def write_identity(run: PlannedRun, *, data: TaskData, model: RWKV7) -> None:
+    """Write config.yaml, choices.json and provenance.json."""
+    config_text = yaml.safe_dump(run.resolved_config(), sort_keys=False)
+    write_text_atomic(run.run_dir / CONFIG_FILE, config_text)
+    choices = {
+        "schema_version": SCHEMA_VERSION,
+        "arm": run.arm,
+        "choices": run.choices,
+        "overrides": run.overrides,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+    write_json_atomic(run.run_dir / CHOICES_FILE, choices)
+    config = run.config
+    facts = {
+        "device": describe_device(config),
+        "data": {
+            "source": config.data.source.value,
+            "counts": {split: len(examples) for split, examples in data.splits.items()},
+            "preflight": data.preflight.as_dict(),
+        },
+        "model": {
+            "name": config.model.name,
+            "num_layers": model.shape.num_layers,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "initialization": "random" if config.model.weights is None else "checkpoint",
+        },
+    }
+    write_json_atomic(run.run_dir / PROVENANCE_FILE, build_provenance(run) | facts)
+
+
+def write_result(
+    run: PlannedRun, *, log: RunLog, module: FutureSeedModule, data: TaskData, task: Task
+) -> None:
+    """Keep what the configuration asks for, then write ``result.json`` as the last file."""
+    output = run.config.output
+    if output.save_weights:
+        weights_path = run.run_dir / "model.safetensors"
+        save_safetensors(module.model, weights_path)
+        if module.future_seed is not None:
+            save_future_seed(module.future_seed, weights_path)
+    rows = log.training_rows
+    result = {
+        "schema_version": SCHEMA_VERSION,
+        "status": "finished",
+        "run_id": run.run_id,
+        "pair_key": run.pair_key,
+        "arm_key": run.arm_key,
+        "steps": rows[-1]["step"],
+        "tokens": log.total("tokens"),
+        "answer_tokens": log.total("answer_tokens"),
+        "wall_seconds": log.total("seconds"),
+        "stop_reason": "budget",
+        "primary_metric": task.primary_metric,
+        "evaluations": [evaluation_entry(row) for row in log.evaluation_rows],
+        "constant_baseline": data.constant_baseline,
+        "gates": {"first": rows[0]["gates_before"], "last": rows[-1]["gates"]},
+        "peak_memory_gib": max(row["memory_gib"] for row in rows),
+        "tokens_per_second": log.total("tokens") / sum(row["seconds"] for row in rows),
+        "notes": [] if run.config.model.weights is not None else [NOTE_RANDOM],
+    }
+    write_json_atomic(run.run_dir / RESULT_FILE, result)
+    if not output.keep_checkpoint:
+        log.checkpoint_path.unlink(missing_ok=True)
+
+
+def write_failure(run: PlannedRun, *, failure: str, error: BaseException) -> None:
+    """Write ``failure.json``: class, message, traceback and how far the run came."""
+    device = torch.device("cuda" if torch.cuda.is_initialized() else "cpu")
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": run.run_id,
+        "pair_key": run.pair_key,
+        "class": failure,
+        "message": str(error) or type(error).__name__,
+        "traceback": "".join(traceback.format_exception(error)),
+        "last_step": RunLog(run.run_dir).last_recorded_step(),
+        "peak_memory_gib": peak_memory_gib(device),
+    }
+    write_json_atomic(run.run_dir / FAILURE_FILE, content)
+
+
+def describe_device(config: RunConfig) -> dict[str, Any]:
+    """Return what the run computes on, without any name of the machine."""
+    if config.trainer.accelerator is Accelerator.gpu:
+        return {"kind": "gpu", "name": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
+    return {"kind": "cpu", "threads": torch.get_num_threads()}
+
+
+def evaluation_entry(row: dict[str, Any]) -> dict[str, Any]:
+    """Turn an evaluation row of metrics.jsonl into its entry of result.json."""
+    metrics = {name: {"value": v, "n": row["n"][name]} for name, v in row["metrics"].items()}
+    return {"step": row["step"], "split": row["split"], "metrics": metrics}

@@ -1,0 +1,16 @@
+"""Shared fixtures."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the real data snapshots: $FSEED_DATA, else ../shared/data beside the checkout."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("FSEED_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}; set FSEED_DATA")
+    return folder

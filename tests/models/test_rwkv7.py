@@ -1,0 +1,83 @@
+import torch
+
+from fseed.models.initialization import initialize
+from fseed.models.rwkv7 import RWKV7
+from fseed.models.shape import RWKV7Shape
+from tests.models.build import SMALL, build_random_model
+
+TOKENS = torch.randint(1, SMALL.vocab_size, (2, 11), generator=torch.Generator().manual_seed(0))
+
+
+def test_step_by_step_equals_whole_prompt_in_logits_and_all_states():
+    model = build_random_model()
+    whole = model(TOKENS)
+    state, hidden = model.zero_state(2), []
+    for t in range(TOKENS.shape[1]):
+        out = model(TOKENS[:, t : t + 1], state=state)
+        state, hidden = out.state, [*hidden, out.hidden]
+    torch.testing.assert_close(torch.cat(hidden, 1), whole.hidden)
+    for name in ("att_shift", "wkv", "ffn_shift"):
+        torch.testing.assert_close(getattr(state, name), getattr(whole.state, name))
+
+
+def test_lengths_zero_leave_the_state_untouched():
+    model = build_random_model()
+    start = model(TOKENS).state
+    out = model(TOKENS, lengths=torch.tensor([0, 11]), state=start)
+    for name in ("att_shift", "wkv", "ffn_shift"):
+        assert torch.equal(getattr(out.state, name)[:, 0], getattr(start, name)[:, 0])
+
+
+def test_backends_agree():
+    model, reference = build_random_model(), RWKV7(SMALL, backend="reference").double()
+    reference.load_state_dict(model.state_dict())
+    torch.testing.assert_close(model(TOKENS).hidden, reference(TOKENS).hidden)
+
+
+def test_every_parameter_gets_a_gradient():
+    model = build_random_model()
+    model.logits(model(TOKENS).hidden).square().sum().backward()
+    without = [n for n, p in model.named_parameters() if p.grad is None or p.grad.abs().sum() == 0]
+    assert without == []
+
+
+def test_state_selection_follows_the_rows():
+    state = build_random_model()(TOKENS).state
+    chosen = state.select(torch.tensor([1, 1, 0]))
+    assert torch.equal(chosen.wkv[:, 0], state.wkv[:, 1])
+    assert torch.equal(chosen.att_shift[:, 2], state.att_shift[:, 0])
+
+
+def test_initialisation_is_the_official_one():
+    shape = RWKV7Shape(
+        num_layers=3, width=64, head_size=32, ffn_width=256, decay_rank=16, in_context_rank=16,
+        value_rank=16, gate_rank=16, vocab_size=256,
+    )  # fmt: skip
+    model = initialize(RWKV7(shape), generator=torch.Generator().manual_seed(0))
+    att = model.blocks[1].att
+    depth, n = 0.5, 40
+    zigzag = ((n % 32) - 15.5) / 15.5
+    zigzag *= abs(zigzag)
+    w0 = -6 + 6 * (n / 63) ** (1 + depth**0.3) + 0.5 + 2.5 * zigzag
+    torch.testing.assert_close(att.w0[0, 0, n], torch.tensor(w0))
+    torch.testing.assert_close(
+        att.a0[0, 0, n], torch.tensor(-0.19 + zigzag * 0.3 + (n / 63 - 0.5) * 0.4)
+    )
+    torch.testing.assert_close(att.x_k[0, 0, n], torch.tensor(1 - (n / 64) ** (0.7 * 2 / 3)))
+    torch.testing.assert_close(att.ln_x.weight, torch.full((64,), (2 / 3) ** 0.7))
+    torch.testing.assert_close(att.w2 @ att.w2.T, 0.01 * torch.eye(16))
+    assert att.output.weight.abs().sum() == att.w1.abs().sum() == 0
+    assert model.blocks[1].att.key.weight.abs().max() <= 0.05 / 8
+    # a residual stream that only passes the embedding starts near the uniform guess
+    logits = model.logits(model(torch.arange(1, 65).view(1, -1)).hidden).detach()
+    assert abs(float(logits.logsumexp(-1).mean()) - float(torch.tensor(256.0).log())) < 0.2
+
+
+def test_initialisation_depends_on_the_seed_alone():
+    states = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(99 + len(states))
+        model = initialize(RWKV7(SMALL), generator=torch.Generator().manual_seed(seed))
+        states.append(model.state_dict())
+    assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
+    assert not torch.equal(states[0]["emb.weight"], states[2]["emb.weight"])

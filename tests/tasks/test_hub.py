@@ -1,0 +1,168 @@
+"""The hub source, always without a network."""
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from task_helpers import write_data
+
+from fseed.errors import UserError
+from fseed.tasks import hub
+from fseed.tasks.hotpot import HOTPOT
+
+CARD = """---
+configs:
+- config_name: distractor
+  data_files:
+  - split: train
+    path: distractor/train-*
+  - split: validation
+    path: distractor/validation-*
+---
+"""
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """Return a folder laid out as the data set's repository on the hub."""
+    source = write_data(tmp_path / "data") / "hotpotqa"
+    folder = tmp_path / "hotpot_qa"
+    (folder / "distractor").mkdir(parents=True)
+    for split in ("train", "validation"):
+        target = folder / "distractor" / f"{split}-00000-of-00001.parquet"
+        shutil.copy(source / f"{split}.parquet", target)
+    (folder / "README.md").write_text(CARD)
+    return folder
+
+
+def run_python(code: str, home: Path) -> str:
+    """Run ``code`` in a fresh process with its own, initially empty hub cache."""
+    environment = os.environ | {"HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+READ = """
+import dataclasses, shutil, sys
+from pathlib import Path
+from fseed.tasks.hotpot import HOTPOT, read_key
+from fseed.tasks.hub import fingerprint_hub, open_hub
+
+def show(task):
+    rows = open_hub(task)
+    assert rows["train"].take([3])[0]["id"] == "row3"
+    keys = [read_key(row).row_id for row in rows["validation"].read_keys()]
+    print(len(keys), keys[0], fingerprint_hub(task))
+"""
+
+
+def test_repository_layout_and_its_cached_copy_are_read(repository, tmp_path):
+    """A copy prepared under the hub's name is found again without a network."""
+    home = tmp_path / "home"
+    code = f"""{READ}
+show(dataclasses.replace(HOTPOT, hub_id={str(repository)!r}))
+(prepared,) = Path({str(home)!r}, "datasets", "hotpot_qa").glob("*/*/*/")
+cached = Path({str(home)!r}, "datasets", "hotpotqa___hotpot_qa", "distractor", "0.0.0")
+shutil.copytree(prepared, cached / prepared.name)
+show(HOTPOT)
+assert "torch" not in sys.modules
+"""
+    local, cached = (line.split() for line in run_python(code, home).splitlines())
+    assert local[:2] == cached[:2] == ["40", "row1000"]
+    assert len(cached[2]) == 64
+    assert local[2] != cached[2]
+
+
+def test_offline_without_a_copy_is_one_error_that_says_what_to_do(tmp_path):
+    code = """
+import time
+from fseed.errors import UserError
+from fseed.tasks.hotpot import HOTPOT
+from fseed.tasks.hub import fingerprint_hub, open_hub
+for function in (fingerprint_hub, open_hub):
+    begin = time.monotonic()
+    try:
+        function(HOTPOT)
+    except UserError as error:
+        print(error)
+        print(time.monotonic() - begin < 8)
+"""
+    lines = run_python(code, tmp_path / "home").splitlines()
+    assert lines[:3] == lines[3:]
+    assert "cannot be reached and hotpotqa/hotpot_qa (distractor) is not in the cache" in lines[0]
+    assert "data=local data.root=" in lines[1]
+    assert "HF_HOME" in lines[1]
+    assert lines[2] == "True"
+
+
+def test_unreachable_hub_is_noticed_without_the_retries_of_its_client(monkeypatch):
+    calls = []
+
+    def load(*names):
+        calls.append(names)
+        raise ConnectionError("not cached")
+
+    config = SimpleNamespace(HF_HUB_OFFLINE=False, HF_ENDPOINT="https://hub.invalid")
+    fake = SimpleNamespace(config=config, load_dataset_builder=load)
+    monkeypatch.setattr(hub, "_import_datasets", lambda: fake)
+    monkeypatch.setattr(hub, "getproxies", dict)
+    with pytest.raises(UserError, match=r"https://hub\.invalid cannot be reached"):
+        hub.fingerprint_hub(HOTPOT)
+    assert calls == [(HOTPOT.hub_id, HOTPOT.hub_config)]
+    assert config.HF_HUB_OFFLINE is False
+
+
+def test_name_look_up_that_hangs_is_given_up(monkeypatch):
+    monkeypatch.setattr(hub, "PROBE_SECONDS", 0.05)
+    monkeypatch.setattr(hub, "_accepts", lambda host, port: time.sleep(1.0) or True)
+    monkeypatch.setattr(hub, "getproxies", dict)
+    config = SimpleNamespace(HF_HUB_OFFLINE=False, HF_ENDPOINT="https://hub.invalid")
+    begin = time.monotonic()
+    assert not hub._is_reachable(SimpleNamespace(config=config))
+    assert time.monotonic() - begin < 0.9
+
+
+@pytest.mark.parametrize(
+    ("proxies", "asked"),
+    [
+        ({}, ("hub.invalid", 443)),
+        ({"https": "http://proxy.invalid:3128"}, ("proxy.invalid", 3128)),
+        ({"http": "http://proxy.invalid:3128"}, ("hub.invalid", 443)),
+        ({"https": "http://proxy.invalid"}, ("proxy.invalid", 80)),
+    ],
+)
+def test_proxy_is_asked_where_there_is_one(monkeypatch, proxies, asked):
+    seen = []
+    monkeypatch.setattr(hub, "_accepts", lambda *target: seen.append(target) or True)
+    monkeypatch.setattr(hub, "getproxies", lambda: proxies)
+    config = SimpleNamespace(HF_HUB_OFFLINE=False, HF_ENDPOINT="https://hub.invalid")
+    assert hub._is_reachable(SimpleNamespace(config=config))
+    assert seen == [asked]
+
+
+def test_reachable_hub_that_fails_is_one_error(monkeypatch):
+    def load(*names):
+        raise RuntimeError("gated\nlong story")
+
+    config = SimpleNamespace(HF_HUB_OFFLINE=False, HF_ENDPOINT="https://hub.invalid")
+    fake = SimpleNamespace(config=config, load_dataset_builder=load)
+    monkeypatch.setattr(hub, "_import_datasets", lambda: fake)
+    monkeypatch.setattr(hub, "_is_reachable", lambda datasets: True)
+    with pytest.raises(UserError) as caught:
+        hub.open_hub(dataclasses.replace(HOTPOT, hub_id="some/where"))
+    assert str(caught.value).startswith("some/where (distractor) cannot be loaded: gated\nOffline:")
+
+
+def test_missing_package_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(UserError, match=r"pip install 'fseed\[hub\]'"):
+        hub.fingerprint_hub(HOTPOT)
