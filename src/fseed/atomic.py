@@ -35,9 +35,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text_atomic(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8 in place of ``path``."""
+    """Write ``text`` as UTF-8 in place of ``path``; what UTF-8 cannot hold is escaped."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        # half letters occur in messages and in file names that are not UTF-8
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json_atomic(path: Path, data: Mapping[str, Any]) -> None:

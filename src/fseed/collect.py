@@ -64,7 +64,10 @@ def collect_and_print(
     if written:
         names = ", ".join(path.name for path in written)
         console.print(f"\nwritten to {written[0].parent}: {names}", soft_wrap=True)
-    return 0 if collection.runs and "unreadable" not in collection.counts else 1
+    if not collection.runs:
+        print(f"fseed.collect: no runs below {', '.join(map(str, paths))}", file=sys.stderr)
+        return 1
+    return 1 if "unreadable" in collection.counts else 0
 
 
 def default_tables_dir(paths: Sequence[Path]) -> Path:

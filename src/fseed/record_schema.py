@@ -3,7 +3,7 @@
 import copy
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -32,14 +32,16 @@ PREDICTION_TYPES = {
     "num_tokens": "int32",
     "prediction": "string",
 }
-REQUIRED_KEYS = {
-    PROVENANCE_FILE: ("run_id", "pair_key", "arm_key"),
-    RESULT_FILE: (
-        *("status", "run_id", "pair_key", "arm_key"),
-        *("steps", "primary_metric", "evaluations"),
-    ),
-    FAILURE_FILE: ("run_id", "class", "message"),
-    CHOICES_FILE: ("arm",),
+_IDENTITY = {"run_id": str, "pair_key": str, "arm_key": str}
+# what readers rely on; other keys are optional
+REQUIRED_KEYS: dict[str, dict[str, type]] = {
+    CHOICES_FILE: {"arm": str},
+    PROVENANCE_FILE: _IDENTITY,
+    RESULT_FILE: {
+        **_IDENTITY,
+        **{"status": str, "steps": int, "primary_metric": str, "evaluations": list},
+    },
+    FAILURE_FILE: {"run_id": str, "class": str, "message": str},
 }
 
 
@@ -61,7 +63,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
     return data
 
 
-def _check_schema(data: Mapping[str, Any], *, required: Sequence[str]) -> None:
+def _check_schema(data: Mapping[str, Any], *, required: Mapping[str, type]) -> None:
     version = data.get("schema_version")
     if version != SCHEMA_VERSION:
         known = f"this fseed reads version {SCHEMA_VERSION}"
@@ -73,6 +75,9 @@ def _check_schema(data: Mapping[str, Any], *, required: Sequence[str]) -> None:
     missing = [key for key in required if key not in data]
     if missing:
         raise RecordError(f"lacks {', '.join(missing)}")
+    for key, kind in required.items():
+        if not isinstance(data[key], kind):
+            raise RecordError(f"{key} is {data[key]!r:.40}, not {kind.__name__}")
 
 
 def _parse_yaml(text: bytes) -> Any:

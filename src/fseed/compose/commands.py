@@ -10,7 +10,8 @@ from hydra._internal.hydra import Hydra
 from fseed.compose.command_line import CommandLine, completion_line
 from fseed.compose.job import run_point, train
 from fseed.compose.loader import CONFIG_NAME, Composer, hydra_session
-from fseed.compose.overrides import parse_overrides
+from fseed.compose.overrides import parse_overrides, schema_types
+from fseed.errors import UserError, did_you_mean
 from fseed.sweep.execute import execute_run
 from fseed.sweep.plan import SweepPlan, plan_run
 from fseed.sweep.report import render_notes, render_plan
@@ -82,6 +83,7 @@ def _show_by_hydra(command: CommandLine, hydra: Hydra) -> None:
     elif options.cfg is None:
         hydra.show_info(options.info, config_name=CONFIG_NAME, overrides=overrides)
     else:
+        _check_package(options.package)
         hydra.show_cfg(
             config_name=CONFIG_NAME,
             overrides=overrides,
@@ -89,3 +91,9 @@ def _show_by_hydra(command: CommandLine, hydra: Hydra) -> None:
             package=options.package,
             resolve=options.resolve or options.cfg == "job",
         )
+
+
+def _check_package(package: str | None) -> None:
+    known = ["_global_", *schema_types()]
+    if package is not None and package not in known and not package.startswith("hydra"):
+        raise UserError(f"--package {package}: no such key{did_you_mean(package, known)}")

@@ -24,7 +24,7 @@ from fseed.compose.friendly import friendly_errors
 from fseed.config.labels import LABELLED_GROUPS, arm_label
 from fseed.config.options import conf_dir, read_groups
 from fseed.config.rules import leaves
-from fseed.config.schema import RunConfig
+from fseed.config.schema import Mode, RunConfig
 from fseed.errors import UserError
 from fseed.identity import ARM_KEYS
 from fseed.records import default_output_root
@@ -75,7 +75,7 @@ class Composer:
         self.loader = loader
         self._groups = read_groups()
         self._bases: dict[tuple[str, ...], _Base] = {}
-        self._presets: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, str]]] = {}
+        self._presets: dict[str, tuple[dict[str, Any], dict[str, str]]] = {}
 
     def compose(self, overrides: Sequence[str]) -> Point:
         """Return the typed configuration of ``overrides`` with the label of its arm.
@@ -122,33 +122,29 @@ class Composer:
     def _label(
         self, config: RunConfig, choices: Mapping[str, str], overrides: Sequence[str]
     ) -> str:
-        preset = choices["fs"]
-        changed_choices: dict[str, str] = {}
-        changed_values: dict[str, Any] = {}
-        if choices.get("experiment") or any(is_arm_override(text) for text in overrides):
-            _, own_choices = self._preset(f"fs={preset}")
-            changed_choices = {
-                group: choices[group]
-                for group in LABELLED_GROUPS
-                if choices[group] != own_choices[group]
-            }
-            words = [f"{group}={option}" for group, option in changed_choices.items()]
-            reference, _ = self._preset(f"fs={preset}", *words)
-            values = _arm_values(config)
-            changed_values = {k: v for k, v in values.items() if v != reference[k]}
+        own_choices, own_values = choices, _arm_values(config)
+        is_altered = choices.get("experiment") or any(is_arm_override(text) for text in overrides)
+        if is_altered and config.fs.mode is Mode.prompt_fs:
+            own_values, own_choices = self._preset(choices["fs"])
+        changed = {g: choices[g] for g in LABELLED_GROUPS if choices[g] != own_choices[g]}
+        for group, option in changed.items():
+            named = _option_values(group, option)
+            own_values = own_values | {f"{group}.{leaf}": value for leaf, value in named.items()}
+        values = _arm_values(config)
         return arm_label(
-            preset,
+            choices["fs"],
             mode=config.fs.mode.value,
             control=config.control.kind.value,
-            changed_choices=changed_choices,
-            changed_values=changed_values,
+            changed_choices=changed,
+            changed_values={k: v for k, v in values.items() if not _same(v, own_values[k])},
         )
 
-    def _preset(self, *overrides: str) -> tuple[dict[str, Any], dict[str, str]]:
-        if overrides not in self._presets:
-            config, choices = self._compose(overrides)
-            self._presets[overrides] = (_arm_values(config), choices)
-        return self._presets[overrides]
+    def _preset(self, option: str) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return what a preset alone sets and chooses."""
+        if option not in self._presets:
+            config, choices = self._compose([f"fs={option}"])
+            self._presets[option] = (_arm_values(config), choices)
+        return self._presets[option]
 
 
 @dataclass(frozen=True)
@@ -208,5 +204,7 @@ def _option_values(group: str, option: str) -> dict[str, Any]:
 
 
 def _same(composed: Any, written: Any) -> bool:
-    # YAML 1.1 reads 1e-3 as text; option files write 1.0e-3
-    return getattr(composed, "value", composed) == written
+    """Compare a typed value with what a YAML file says, where 1e-3 is text and -3 no float."""
+    if isinstance(composed, float):
+        return composed == float(written)
+    return getattr(composed, "value", composed) == getattr(written, "value", written)

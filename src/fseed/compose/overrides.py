@@ -92,7 +92,7 @@ class _Checker:
         for value in _values(override):
             if isinstance(value, list | dict):
                 raise UserError(
-                    f"{override.input_line}: {group} takes one option, not a list\n"
+                    f"{override.input_line}: {group} takes the name of one option\n"
                     f"to run several of them: {group}=A,B -m"
                 )
             if value == "":
@@ -129,7 +129,7 @@ class _Checker:
         if "/" in key:
             raise UserError(f"{key}: no such group; groups: {', '.join(self.groups)}")
         same_leaf = [name for name in self.types if name.split(".")[-1] == key.split(".")[-1]]
-        known = [*self.groups, *self.types]
+        known = list(dict.fromkeys([*self.groups, *self.types]))
         if same_leaf and key not in known:
             hint = f"; did you mean {', '.join(same_leaf[:3])}?"
         else:

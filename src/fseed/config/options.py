@@ -4,7 +4,7 @@
 """
 
 import re
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import get_type_hints
 
@@ -12,6 +12,12 @@ from fseed.config.schema import RunConfig
 
 # choices that stand for "this group is off"; users also type off, no, false or none for them
 OFF_OPTIONS = {"fs": "no_fs", "schedule": "none", "control": "none", "logger": "none"}
+
+_PURPOSES = {
+    "fs": "The preset: Future-Seed on or off, with all its options in one name.",
+    "control": "A control arm, which tells a mechanism from an accident.",
+    "experiment": "A question with its baseline and its decision rule, as overrides of the rest.",
+}
 
 _DEFAULT = re.compile(r"^\s+- (\w+): (\w+)", re.MULTILINE)
 
@@ -103,12 +109,11 @@ def _summary(path: Path) -> str:
 
 
 def _purpose(group: str) -> str:
-    if group == "experiment":
-        return "A question with its baseline and its decision rule, as overrides of the rest."
-    types = get_type_hints(RunConfig)
-    assert group in {field.name for field in fields(RunConfig)}
-    assert is_dataclass(types[group])
-    return (types[group].__doc__ or "").splitlines()[0]
+    if group in _PURPOSES:
+        return _PURPOSES[group]
+    kind = get_type_hints(RunConfig)[group]
+    assert is_dataclass(kind)
+    return (kind.__doc__ or "").splitlines()[0]
 
 
 if __name__ == "__main__":

@@ -18,8 +18,7 @@ def initialize(model: RWKV7, *, generator: Generator) -> RWKV7:
     model.emb.weight.uniform_(-1e-4, 1e-4, generator=generator)
     head_gain = 0.5 * math.sqrt(max(1.0, shape.vocab_size / shape.width))
     nn.init.orthogonal_(model.head.weight, gain=head_gain, generator=generator)
-    for layer, block in enumerate(model.blocks):
-        assert isinstance(block, Block)
+    for layer, block in enumerate(model.layers):
         _initialize_time_mix(block, layer, shape.num_layers, generator)
         _initialize_channel_mix(block, layer, shape.num_layers, generator)
     return model
@@ -31,15 +30,9 @@ def _initialize_time_mix(block: Block, layer: int, num_layers: int, generator: G
     depth = layer / max(num_layers - 1, 1)  # 0 at the first layer, 1 at the last
     remaining = 1.0 - layer / num_layers  # 1 at the first layer, nearly 0 at the last
     channel = torch.arange(width) / width
-    for name, power in {
-        "x_r": 0.2,
-        "x_w": 0.9,
-        "x_k": 0.7,
-        "x_v": 0.7,
-        "x_a": 0.9,
-        "x_g": 0.2,
-    }.items():
-        getattr(att, name)[0, 0] = 1.0 - channel ** (power * remaining)
+    powers = {att.x_r: 0.2, att.x_w: 0.9, att.x_k: 0.7, att.x_v: 0.7, att.x_a: 0.9, att.x_g: 0.2}
+    for mix, power in powers.items():
+        mix[0, 0] = 1.0 - channel ** (power * remaining)
     ramp = torch.arange(width) / (width - 1)
     linear = ramp - 0.5
     zigzag = (torch.arange(width) % size - (size - 1) / 2) / ((size - 1) / 2)
@@ -50,11 +43,13 @@ def _initialize_time_mix(block: Block, layer: int, num_layers: int, generator: G
     att.k_k[0, 0] = 0.71 - 0.1 * linear
     att.k_a.fill_(1.02)
     att.r_k.fill_(-0.04)
+    pairs = [(att.w1, att.w2), (att.a1, att.a2), (att.g1, att.g2)]
     if layer > 0:
         att.v0[0, 0] = 0.73 - 0.4 * linear
-    for name in ("w", "a", "g", "v")[: 4 if layer > 0 else 3]:
-        getattr(att, f"{name}1").zero_()
-        _orthogonal(getattr(att, f"{name}2"), 0.1, generator)
+        pairs.append((att.v1, att.v2))
+    for down, up in pairs:
+        down.zero_()
+        _orthogonal(up, 0.1, generator)
     bound = 0.5 / math.sqrt(width)
     att.receptance.weight.uniform_(-bound, bound, generator=generator)
     att.key.weight.uniform_(-bound / 10, bound / 10, generator=generator)

@@ -5,8 +5,9 @@ every position and the three states of every layer are compared. Oracles: the ``
 where the head size is 64, a float64 loop for other head sizes, and published logits.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from fseed.models.shape import RWKV7Shape
 from fseed.models.trace import STATE_PARTS, Trace, relative_error, trace_errors
 
 TOLERANCE = 1e-5  # relative, float32 against float32 or float64
+NOISE_FACTOR = 4  # measured on 20 random checkpoints: errors are up to 3 times the oracle's noise
+MAX_TOLERANCE = 1e-4  # whatever the noise
 NUM_TOKENS = 67  # more than one chunk of the chunked backend, and no multiple of its size
 PUBLIC_PROMPT = b'"in'  # the published logits follow these bytes from the zero state
 
@@ -30,17 +33,33 @@ MODES = ("prompt", "step")
 
 @dataclass(frozen=True)
 class ParityRow:
-    """One comparison: relative error by tensor name."""
+    """One comparison: relative error by tensor name.
+
+    ``noise`` is how far the oracle is from itself between its two modes, by tensor name. The first
+    tokens of a text can be ill-conditioned (the group norm divides by a state read of nearly
+    zero), and there no float32 code can agree with another one better than with itself.
+    """
 
     checkpoint: str
     oracle: str
     mode: str  # prompt | step
     errors: dict[str, float]
+    noise: dict[str, float] = field(default_factory=dict)
+
+    def limit(self, name: str) -> float:
+        """Return the largest error of tensor ``name`` that passes."""
+        noise = NOISE_FACTOR * self.noise.get(name, 0.0)
+        return min(max(TOLERANCE, noise), MAX_TOLERANCE)
 
     @property
     def passed(self) -> bool:
-        """Tell whether every error is within the tolerance; NaN is not."""
-        return all(error <= TOLERANCE for error in self.errors.values())
+        """Tell whether every error is within its limit; NaN is not."""
+        return all(error <= self.limit(name) for name, error in self.errors.items())
+
+    @property
+    def beyond_tolerance(self) -> list[str]:
+        """Return the tensors whose error is above the tolerance, allowed by noise or not."""
+        return [name for name, error in self.errors.items() if not error <= TOLERANCE]
 
 
 def _shape(num_layers: int, width: int, head_size: int, ffn: int, *ranks: int) -> RWKV7Shape:
@@ -65,11 +84,12 @@ RANDOM_SHAPES = (
 def compare_random() -> list[ParityRow]:
     """Compare on one random checkpoint of every shape in ``RANDOM_SHAPES``."""
     rows: list[ParityRow] = []
-    for seed, shape in enumerate(RANDOM_SHAPES):
-        weights = build_random_weights(shape, generator=torch.Generator().manual_seed(seed))
-        model = RWKV7(shape)
-        model.load_state_dict(weights, strict=True)
-        rows += compare_model(model, weights, name=describe_shape(shape))
+    with _one_thread():
+        for seed, shape in enumerate(RANDOM_SHAPES):
+            weights = build_random_weights(shape, generator=torch.Generator().manual_seed(seed))
+            model = RWKV7(shape)
+            model.load_state_dict(weights, strict=True)
+            rows += compare_model(model, weights, name=describe_shape(shape))
     return rows
 
 
@@ -87,14 +107,17 @@ def compare_model(model: RWKV7, weights: Mapping[str, Tensor], *, name: str) -> 
     """
     tokens = _random_tokens(model.shape.vocab_size)
     found = {"prompt": read_prompt(model, tokens), "step": read_steps(model, tokens)}
+    noise: dict[str, float] = {}
     if model.shape.head_size == HEAD_SIZE:
         oracle, package = package_name(), RwkvPackage(weights)
         expected = {"prompt": package.read_prompt(tokens), "step": package.read_steps(tokens)}
+        noise = trace_errors(expected["step"], expected["prompt"])
     else:
         oracle = "float64 loop"
         expected = dict.fromkeys(MODES, loop_trace(weights, tokens))
     return [
-        ParityRow(name, oracle, mode, trace_errors(found[mode], expected[mode])) for mode in MODES
+        ParityRow(name, oracle, mode, trace_errors(found[mode], expected[mode]), noise)
+        for mode in MODES
     ]
 
 
@@ -105,8 +128,14 @@ def compare_published(weights_path: str | Path, logits_path: str | Path) -> list
         UserError: if a file is missing, or the number of logits is not the vocabulary.
     """
     model = load_model(weights_path)
-    expected = _read_logits(Path(logits_path), vocab_size=model.shape.vocab_size)
+    vocab_size = model.shape.vocab_size
+    expected = _read_logits(Path(logits_path), vocab_size=vocab_size)
     tokens = list(PUBLIC_PROMPT)
+    if max(tokens) >= vocab_size:
+        raise UserError(
+            f"published logits follow bytes, and the vocabulary of {vocab_size} of"
+            f" {weights_path} has no id for each byte"
+        )
     found = {"prompt": read_prompt(model, tokens), "step": read_steps(model, tokens)}
     name = Path(weights_path).name
     return [
@@ -180,6 +209,17 @@ def _random_tensor(name: str, size: tuple[int, ...], *, generator: torch.Generat
     # matrices: keep the scale of their input, whichever side it stands on
     fan_in = size[0] if leaf[-1][0] in "wavg" and leaf[-1] != "weight" else size[1]
     return noise / fan_in**0.5
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: models this small spend a second one on waiting, for long if busy."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def _random_tokens(vocab_size: int) -> list[int]:

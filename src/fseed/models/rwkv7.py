@@ -5,6 +5,7 @@ The letters r k v kk a g, v_first and x_r .. x_g are those of the RWKV-7 paper, 
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,7 +18,6 @@ from fseed.ops.token_mix import mix_tokens, shift_tokens
 from fseed.ops.wkv7 import wkv7
 
 LOG_DECAY_SCALE = -0.6065306597126334  # -exp(-0.5): log_decay lies in (-0.6066, 0)
-MIXES = ("x_r", "x_w", "x_k", "x_v", "x_a", "x_g")
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,16 @@ class TimeMix(nn.Module):
         """Create the parameters; their values come from a checkpoint or ``initialize``."""
         super().__init__()
         width, heads, size = shape.width, shape.num_heads, shape.head_size
-        self.layer, self.num_heads, self.head_size, self.backend = layer, heads, size, backend
-        for name in (*MIXES, "w0", "a0", "k_k", "k_a"):
-            self.register_parameter(name, nn.Parameter(torch.zeros(1, 1, width)))
-        ranks = {"w": shape.decay_rank, "a": shape.in_context_rank, "g": shape.gate_rank}
+        self.num_heads, self.head_size, self.backend = heads, size, backend
+        self.x_r, self.x_w, self.x_k = (_vector(width) for _ in range(3))
+        self.x_v, self.x_a, self.x_g = (_vector(width) for _ in range(3))
+        self.w0, self.a0, self.k_k, self.k_a = (_vector(width) for _ in range(4))
+        self.w1, self.w2 = _low_rank(width, shape.decay_rank)
+        self.a1, self.a2 = _low_rank(width, shape.in_context_rank)
+        self.g1, self.g2 = _low_rank(width, shape.gate_rank)
         if layer > 0:  # layer 0 defines v_first and mixes nothing in
-            ranks["v"] = shape.value_rank
-            self.v0 = nn.Parameter(torch.zeros(1, 1, width))
-        for name, rank in ranks.items():
-            # applied as x @ [C, rank], then @ [rank, C]; the swapped product fits as well
-            self.register_parameter(f"{name}1", nn.Parameter(torch.zeros(width, rank)))
-            self.register_parameter(f"{name}2", nn.Parameter(torch.zeros(rank, width)))
+            self.v0 = _vector(width)
+            self.v1, self.v2 = _low_rank(width, shape.value_rank)
         self.r_k = nn.Parameter(torch.zeros(heads, size))
         self.receptance = nn.Linear(width, width, bias=False)
         self.key = nn.Linear(width, width, bias=False)
@@ -85,15 +84,14 @@ class TimeMix(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the output [B, T, C], the next shift vector, the final state and v_first."""
         shifted, next_previous = shift_tokens(x, previous, padding.lengths)
-        mixes = torch.cat([getattr(self, name).view(1, -1) for name in MIXES])
-        xr, xw, xk, xv, xa, xg = mix_tokens(x, shifted, mixes)
-        r, k, v = self.receptance(xr), self.key(xk), self.value(xv)
+        mixes = (self.x_r, self.x_w, self.x_k, self.x_v, self.x_a, self.x_g)
+        xr, xw, xk, xv, xa, xg = mix_tokens(x, shifted, torch.cat(mixes).flatten(1))
+        r, k = self.receptance(xr), self.key(xk)
+        v: Tensor = self.value(xv)
         if v_first is None:
             v_first = v
         else:
-            v = torch.lerp(
-                v, v_first, torch.sigmoid(self.v0 + (xv @ self.v1) @ self.v2).to(v.dtype)
-            )
+            v = self._mix_value(xv, v, v_first)
         decay_logit = self.w0 + torch.tanh(xw @ self.w1) @ self.w2
         log_decay = LOG_DECAY_SCALE * torch.sigmoid(decay_logit.float())
         a = torch.sigmoid(self.a0 + (xa @ self.a1) @ self.a2)
@@ -102,15 +100,30 @@ class TimeMix(nn.Module):
         k = k * (1 + (a - 1) * self.k_a)
         r, k, v, a, log_decay = (self._heads(t) for t in (r, k, v, a, log_decay))
         y, final_state = wkv7(
-            r, log_decay, k, v, kk, a,
-            initial_state=initial_state, mask=padding.mask, backend=self.backend,
-        )  # fmt: skip
+            *(r, log_decay, k, v, kk, a),
+            initial_state=initial_state,
+            mask=padding.mask,
+            backend=self.backend,
+        )
         y = self.ln_x(y.flatten(0, 1).flatten(1)).view_as(x)
         bonus = ((r * k * self.r_k).sum(-1, keepdim=True) * v).flatten(2)
         return self.output((y + bonus) * g), next_previous, final_state, v_first
 
+    def _mix_value(self, xv: Tensor, v: Tensor, v_first: Tensor) -> Tensor:
+        share = torch.sigmoid(self.v0 + (xv @ self.v1) @ self.v2)
+        return v + (v_first - v) * share
+
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, self.head_size))
+
+
+def _vector(width: int) -> nn.Parameter:
+    return nn.Parameter(torch.zeros(1, 1, width))
+
+
+def _low_rank(width: int, rank: int) -> tuple[nn.Parameter, nn.Parameter]:
+    """Applied as x @ [C, rank], then @ [rank, C]; the swapped, transposed product fits as well."""
+    return nn.Parameter(torch.zeros(width, rank)), nn.Parameter(torch.zeros(rank, width))
 
 
 class ChannelMix(nn.Module):
@@ -155,9 +168,8 @@ class RWKV7(nn.Module):
         super().__init__()
         self.shape = shape
         self.emb = nn.Embedding(shape.vocab_size, shape.width)
-        self.blocks = nn.ModuleList(
-            Block(shape, layer=i, backend=backend) for i in range(shape.num_layers)
-        )
+        blocks = [Block(shape, layer=i, backend=backend) for i in range(shape.num_layers)]
+        self.blocks = nn.ModuleList(blocks)
         self.ln_out = nn.LayerNorm(shape.width)
         self.head = nn.Linear(shape.width, shape.vocab_size, bias=False)
 
@@ -177,10 +189,10 @@ class RWKV7(nn.Module):
         """
         padding = _Padding(lengths, _length_mask(lengths, tokens.shape[1]))
         state = self.zero_state(tokens.shape[0]) if state is None else state
-        x = self.blocks[0].ln0(self.emb(tokens))
+        x = self.layers[0].ln0(self.emb(tokens))
         v_first, previous_state = None, None
         finals: list[tuple[Tensor, Tensor, Tensor]] = []
-        for i, block in enumerate(self.blocks):
+        for i, block in enumerate(self.layers):
             initial_state = state.wkv[i]
             if future_seed is not None and previous_state is not None and future_seed.seeds(i):
                 last = _last_true(x, lengths)
@@ -197,6 +209,11 @@ class RWKV7(nn.Module):
             finals.append((att_shift.float(), previous_state, ffn_shift.float()))
         att_shifts, wkvs, ffn_shifts = (torch.stack(parts) for parts in zip(*finals, strict=True))
         return ModelOutput(self.ln_out(x), ModelState(att_shifts, wkvs, ffn_shifts))
+
+    @property
+    def layers(self) -> list[Block]:
+        """The blocks, first to last."""
+        return cast(list[Block], list(self.blocks))
 
     def logits(self, hidden: Float[Tensor, "*S C"]) -> Float[Tensor, "*S vocab"]:
         """Project hidden vectors to the vocabulary."""

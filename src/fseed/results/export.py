@@ -9,6 +9,7 @@ from typing import Any
 
 from fseed.errors import UserError
 from fseed.records import write_parquet_atomic, write_text_atomic
+from fseed.results.arrow import build_table
 from fseed.results.collection import Collection
 from fseed.results.comparison import as_row
 from fseed.results.runs import tidy_row
@@ -44,7 +45,7 @@ def _write(collection: Collection, folder: Path, *, formats: Sequence[str]) -> l
             write_text_atomic(written[-1], _csv(columns))
         if "parquet" in formats:
             written.append(folder / f"{name}.parquet")
-            write_parquet_atomic(written[-1], columns)
+            write_parquet_atomic(written[-1], build_table(columns))
     return written
 
 
@@ -57,6 +58,8 @@ def to_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 def _one_type(values: list[Any]) -> list[Any]:
     """Return the values unchanged when they are of one kind, as floats or as text otherwise."""
     kinds = {type(value) for value in values if value is not None}
+    if kinds == {int} and max(abs(value or 0) for value in values) >= 2**63:
+        kinds = {object}  # beyond what a column of integers holds
     if kinds <= {str} or kinds <= {bool} or kinds <= {int} or kinds <= {float}:
         return values
     if kinds <= {int, float}:

@@ -104,7 +104,9 @@ def headings(collection: Collection) -> list[str]:
     models = _told_lines([_describe_model(run) for run in known])
     sources = _told_lines([_describe_data(run) for run in known])
     counts = ", ".join(f"{number} {status}" for status, number in collection.counts.items())
-    return [*models, *sources, f"runs  {counts or 'none'}"]
+    foreign = collection.num_foreign_files
+    rest = f"; {foreign:,} files that belong to no run passed over" if foreign else ""
+    return [*models, *sources, f"runs  {counts or 'none'}{rest}"]
 
 
 def caption_of(row: Comparison) -> str:

@@ -7,6 +7,7 @@ no_fs run with the same pair_key; a run without one gets a reason, never a numbe
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fseed.identity import ARM_KEYS, VOLATILE_KEYS
@@ -116,13 +117,16 @@ def _group(runs: Sequence[Run]) -> list[list[Run]]:
     for run in runs:
         if _is_known(run):
             groups[_row_key(run)].append(run)
-    known = list(groups.values())
+    rows_in: dict[Path, list[list[Run]]] = defaultdict(list)
+    for row in groups.values():
+        for folder in {run.record.path.parent for run in row}:
+            rows_in[folder].append(row)
     for run in runs:
         if not _is_known(run) and is_run_dir(run.record.path):
             folder = run.record.path.parent
-            siblings = [row for row in known if any(r.record.path.parent == folder for r in row)]
-            for row in siblings or [groups[folder]]:
-                row.append(run)
+            for row in rows_in.get(folder) or [groups[folder]]:
+                if run.seed not in {other.seed for other in row}:
+                    row.append(run)
     # known runs come first: the first run gives the row its labels
     return [sorted(row, key=_by_seed) for row in groups.values()]
 

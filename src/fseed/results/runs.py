@@ -107,6 +107,8 @@ class Run:
 def load_run(record: RunRecord) -> Run:
     """Turn a record into a row; a finished run whose numbers cannot be used becomes invalid."""
     settings = dict(config_leaves(record.config))
+    if not isinstance(settings.get("seed", 0), int):
+        return Run(record, "unreadable", f"config.yaml: seed is {settings['seed']!r}", {})
     if record.status != "finished" or record.result is None:
         return Run(record, record.status, record.reason, settings)
     try:

@@ -1,6 +1,8 @@
 """The collected tables on a terminal, and the same text as Markdown."""
 
+import io
 import os
+import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TextIO
@@ -33,7 +35,12 @@ ITEMS_LEGEND = f"{ITEMS_MARK.strip()} over examples only: seed variance not meas
 
 
 def build_console(file: TextIO | None = None) -> Console:
-    """Return a console; when piped, without colour and as wide as COLUMNS or 120."""
+    """Return a console; when piped, without colour and as wide as COLUMNS or 120.
+
+    Standard output is told to escape what its encoding cannot hold instead of raising.
+    """
+    if file is None and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     console = Console(file=file, highlight=False, markup=False)
     if not console.is_terminal:
         columns = os.environ.get("COLUMNS", "")
@@ -76,10 +83,7 @@ def alarm_lines(collection: Collection) -> list[str]:
 def failure_lines(collection: Collection) -> list[str]:
     """Return a title and one line per run that gives no number, with its reason and path."""
     lines = [f"{run.status}: {run.reason}: {run.record.path}" for run in collection.not_usable]
-    title = f"not usable ({len(lines)} of {len(collection.runs)} runs)"
-    if collection.num_foreign_files:
-        lines.append(f"passed over: {collection.num_foreign_files} files that belong to no run")
-    return [title, *lines] if lines else []
+    return [f"not usable ({len(lines)} of {len(collection.runs)} runs)", *lines] if lines else []
 
 
 def _print_paired(collection: Collection, console: Console) -> None:

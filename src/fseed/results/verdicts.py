@@ -44,7 +44,7 @@ def decide(arm: Arm, measured: Measurement | None) -> Verdict:
     """Judge a row; ``helps`` and ``hurts`` need three pairs and no gap among the seeds."""
     if not arm.pairs:
         return _without_pairs(arm.gaps)
-    seeds = [run.seed for run in arm.runs]
+    seeds = [run.seed for run, _ in arm.pairs]
     if len(set(seeds)) != len(seeds):
         return _plain("invalid", "repeated_seed")
     if measured is None:

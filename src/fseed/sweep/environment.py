@@ -6,6 +6,7 @@ torch again.
 
 import ctypes
 import os
+import secrets
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -42,16 +43,22 @@ def missing_gpu_reason() -> str | None:
 
 
 def check_writable(folder: Path) -> None:
-    """Raise UserError unless ``folder``, which need not exist, can be created and written."""
+    """Raise UserError unless ``folder``, which need not exist, can be created and written.
+
+    The only sure way is to try: a folder is made in the nearest existing parent and removed.
+    """
     place = folder
     while not place.exists() and place != place.parent:
         place = place.parent
-    if not place.is_dir():
-        raise UserError(f"cannot write to {folder}: {place} is a file; give another output.root")
-    if not os.access(place, os.W_OK | os.X_OK):
+    probe = place / f".fseed-{secrets.token_hex(4)}"
+    try:
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        reason = "it is a file" if place.is_file() else error.strerror
         raise UserError(
-            f"cannot write to {folder}: no permission in {place}; give another output.root"
-        )
+            f"cannot write to {folder}\n{place}: {reason}; give another output.root"
+        ) from error
 
 
 def _has_cuda_library() -> bool:

@@ -30,6 +30,8 @@ def execute_run(run: PlannedRun, *, position: str, train: Train) -> RunOutcome:
                 outcome = _train(run, position=position, train=train)
     except RunLocked as error:
         outcome = RunOutcome("skipped", str(error), 0)
+    except OSError as error:
+        outcome = RunOutcome("failed", f"cannot write to {run.run_dir}: {error.strerror}", 1)
     if outcome.status == "interrupted":
         raise KeyboardInterrupt
     if outcome.status != "finished":

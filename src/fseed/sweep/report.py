@@ -37,17 +37,20 @@ def render_summary(plan: SweepPlan) -> str:
     num_added = sum(entry.is_added for entry in plan.entries)
     added = f", {num_added} baselines added" if num_added else ""
     repeated = f", {plan.num_duplicates} repeated points dropped" if plan.num_duplicates else ""
-    tokens = sum(max_tokens(run.config) for run in plan.to_run)
-    return (
-        f"{len(plan.entries)} runs: {counts}{added}{repeated}; "
-        f"{len(plan.to_run)} to start, at most {tokens:,} training tokens"
-    )
+    left = plan.to_run
+    tokens = sum(max_tokens(run.config) for run in left)
+    cost = f"{len(left)} to start, at most {tokens:,} training tokens" if left else "none to start"
+    runs = "run" if len(plan.entries) == 1 else "runs"
+    return f"{len(plan.entries)} {runs}: {counts}{added}{repeated}; {cost}"
 
 
 def render_notes(plan: SweepPlan) -> list[str]:
-    """Return the remarks on the arms, each once."""
-    lines = [f"note: {entry.run.arm}: {note}" for entry in plan.entries for note in entry.notes]
-    return list(dict.fromkeys(lines))
+    """Return the remarks on the arms, each once with the arms it is about."""
+    arms: dict[str, dict[str, None]] = {}
+    for entry in plan.entries:
+        for note in entry.notes:
+            arms.setdefault(note, {})[entry.run.arm] = None
+    return [f"note: {note} ({_some(list(names))})" for note, names in arms.items()]
 
 
 def max_tokens(config: RunConfig) -> int:
@@ -57,6 +60,10 @@ def max_tokens(config: RunConfig) -> int:
         return config.budget.tokens + per_step - 1  # rounded up to a whole step
     assert config.budget.steps is not None
     return config.budget.steps * per_step
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names if len(names) <= 3 else [*names[:2], f"{len(names) - 2} more"])
 
 
 def _steps_text(config: RunConfig) -> str:

@@ -31,7 +31,7 @@ class RecordSteps(L.Callback):
         self._gates_before: list[float] = []
 
     def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: PromptAnswer, batch_idx: int
     ) -> None:
         """Start the clock of the step."""
         self._gates_before = gate_values(pl_module)
@@ -43,7 +43,7 @@ class RecordSteps(L.Callback):
         pl_module: L.LightningModule,
         outputs: Any,
         batch: PromptAnswer,
-        *_: Any,
+        batch_idx: int,
     ) -> None:
         """Record loss, tokens, learning rate, gradient norm, gates, throughput and memory."""
         assert isinstance(pl_module, FutureSeedModule)
@@ -103,7 +103,14 @@ class EvaluateSplit(L.Callback):
                 "model.allow_above_uniform=true trains anyway"
             )
 
-    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: PromptAnswer,
+        batch_idx: int,
+    ) -> None:
         """Score when due."""
         if trainer.global_step in self.due:
             self._evaluate(trainer.global_step, trainer)
@@ -124,7 +131,14 @@ class SaveCheckpoint(L.Callback):
         """Save to ``path`` after every step of ``due``."""
         self.path, self.due = path, due
 
-    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: PromptAnswer,
+        batch_idx: int,
+    ) -> None:
         """Save when due."""
         if trainer.global_step in self.due:
             save_checkpoint(trainer, self.path)
@@ -137,7 +151,14 @@ class StopWhenAsked(L.Callback):
         """Watch ``flag``, save to ``path``."""
         self.flag, self.path = flag, path
 
-    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: PromptAnswer,
+        batch_idx: int,
+    ) -> None:
         """Leave with RunInterrupted; every record of this step is already on disk."""
         if self.flag.requested:
             save_checkpoint(trainer, self.path)

@@ -1,0 +1,90 @@
+from pathlib import Path
+
+from fseed.results.collection import collect_runs
+from tests.results.builders import RunSpec, fail_run, finish_run
+
+BASE = RunSpec()
+AA = RunSpec(arm="no_fs,control=aa", changes={"control.kind": "aa", "fs.mode": "no_fs"})
+
+
+def test_clean_records_raise_nothing(tmp_path: Path) -> None:
+    for seed in range(3):
+        finish_run(tmp_path, BASE.with_(seed=seed, loss=1.0 + seed))
+        finish_run(tmp_path, BASE.with_(arm="scalar_l10", seed=seed, loss=2.5 + seed))
+    assert collect_runs([tmp_path]).alarms == []
+
+
+def test_a_run_id_in_two_folders_counts_once(tmp_path: Path) -> None:
+    first = finish_run(tmp_path, BASE)
+    second = finish_run(tmp_path, BASE.with_(sweep="second"))
+    found = collect_runs([tmp_path])
+    assert len(found.runs) == 1
+    (alarm,) = found.alarms
+    assert "stands twice, the first is counted" in alarm
+    assert str(first) in alarm
+    assert str(second) in alarm
+
+
+def test_a_repeated_run_with_other_numbers_is_told(tmp_path: Path) -> None:
+    finish_run(tmp_path, BASE)
+    finish_run(tmp_path, BASE.with_(sweep="second", loss=1.5))
+    assert "stands twice, with other numbers" in collect_runs([tmp_path]).alarms[0]
+
+
+def test_the_finished_one_of_two_counts(tmp_path: Path) -> None:
+    fail_run(tmp_path, BASE.with_(sweep="a"))
+    finish_run(tmp_path, BASE.with_(sweep="b"))
+    assert collect_runs([tmp_path]).counts == {"finished": 1}
+
+
+def test_equal_scores_of_other_seeds_or_arms_are_suspicious(tmp_path: Path) -> None:
+    paths = [finish_run(tmp_path, BASE.with_(seed=seed)) for seed in (0, 1)]
+    (alarm,) = collect_runs([tmp_path]).alarms
+    assert alarm.startswith("scores equal to the last digit that should differ")
+    assert all(str(path) in alarm for path in paths)
+
+
+def test_an_arm_that_ties_with_its_baseline_is_left_to_its_verdict(tmp_path: Path) -> None:
+    finish_run(tmp_path, BASE)
+    finish_run(tmp_path, BASE.with_(arm="scalar_l10"))
+    finish_run(tmp_path, AA)
+    found = collect_runs([tmp_path])
+    assert found.alarms == []
+    reasons = {row.arm: row.reason for row in found.comparisons}
+    assert reasons["no_fs,control=aa"].endswith("bit for bit, as an A/A arm must be")
+    assert reasons["scalar_l10"].endswith("bit for bit")
+
+
+def test_two_arms_that_tie_with_each_other_are_suspicious(tmp_path: Path) -> None:
+    finish_run(tmp_path, BASE)
+    for arm in ("scalar_l10", "head_l10"):
+        finish_run(tmp_path, BASE.with_(arm=arm, loss=0.5))
+    (alarm,) = collect_runs([tmp_path]).alarms
+    assert "scores equal to the last digit" in alarm
+
+
+def test_the_same_run_under_two_code_versions_is_expected(tmp_path: Path) -> None:
+    finish_run(tmp_path, BASE)
+    finish_run(tmp_path, BASE.with_(provenance={"code_hash": "f" * 64}, sweep="later"))
+    found = collect_runs([tmp_path])
+    assert (len(found.runs), found.alarms) == (2, [])
+
+
+def test_an_aa_arm_that_differs_is_an_alarm(tmp_path: Path) -> None:
+    finish_run(tmp_path, BASE)
+    path = finish_run(tmp_path, AA.with_(loss=1.0000001))
+    (alarm,) = collect_runs([tmp_path]).alarms
+    assert alarm.startswith("A/A arm differs from its baseline")
+    assert str(path) in alarm
+
+
+def test_constant_answers_are_an_alarm(tmp_path: Path) -> None:
+    path = finish_run(tmp_path, BASE.with_(predictions=["no"] * 4))
+    assert collect_runs([tmp_path]).alarms == [f"{path} answers 'no' to every example"]
+
+
+def test_torn_lines_are_named_with_their_file(tmp_path: Path) -> None:
+    path = finish_run(tmp_path, BASE) / "metrics.jsonl"
+    with path.open("a") as file:
+        file.write('{"step": 4')
+    assert collect_runs([tmp_path]).alarms == [f"torn lines left out (5): {path}"]

@@ -1,0 +1,128 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from fseed import check
+from fseed.models import parity
+from fseed.models.parity import ParityRow
+from tests.models.checkpoint_samples import SHAPE, sample_weights
+
+GOOD = ParityRow("random", "rwkv", "step", {"logits": 1e-7, "att_shift": 0.0, "wkv": 2e-6})
+BAD = ParityRow("random", "rwkv", "prompt", {"logits": 2e-5})
+
+
+@pytest.fixture
+def only_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parity, "compare_random", lambda: [GOOD])
+    monkeypatch.delenv("FSEED_DATA", raising=False)
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = check.main(["parity", *arguments])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.mark.usefixtures("only_good")
+def test_passing_gate(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys)
+    assert (code, err) == (0, "")
+    for text in ("random", "rwkv", "step", "1.0e-07", "2.0e-06", "ok", "1 of 1 comparisons"):
+        assert text in out
+    assert "skipped: published logits: neither --data-root nor $FSEED_DATA is set" in out
+
+
+def test_failing_gate(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parity, "compare_random", lambda: [GOOD, BAD])
+    monkeypatch.setenv("FSEED_DATA", "/nowhere")
+    code, out, _ = run(capsys)
+    assert code == 1
+    assert "FAIL" in out
+    assert "1 of 2 comparisons" in out
+    assert "skipped: published logits: $FSEED_DATA does not hold /nowhere/weights/tiny" in out
+
+
+@pytest.mark.usefixtures("only_good")
+def test_error_within_the_noise_of_the_oracle_is_marked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noisy = ParityRow("big.pth", "rwkv", "step", {"logits": 2e-5}, {"logits": 1.5e-5})
+    monkeypatch.setattr(parity, "compare_random", lambda: [noisy])
+    code, out, _ = run(capsys)
+    assert code == 0
+    assert "ok*" in out
+    assert "* big.pth, step: logits 2.0e-05, where rwkv is 1.5e-05 from itself" in out
+
+
+def test_the_whole_gate_on_real_data(
+    capsys: pytest.CaptureFixture[str], shared_data: Path, tmp_path: Path
+) -> None:
+    torch.save(sample_weights(SHAPE), tmp_path / "mine.pth")
+    weights = str(tmp_path / "mine.pth")
+    code, out, err = run(capsys, "--data-root", str(shared_data), "--weights", weights)
+    assert (code, err) == (0, "")
+    assert "18 of 18 comparisons passed, tolerance 1e-05" in out
+    assert "mine.pth" in out
+    assert "skipped" not in out
+
+
+@pytest.mark.usefixtures("only_good")
+def test_given_checkpoint_with_its_published_logits(
+    capsys: pytest.CaptureFixture[str], shared_data: Path
+) -> None:
+    folder = shared_data / "weights"
+    code, out, _ = run(
+        capsys,
+        *("--weights", str(folder / "tiny-rwkv-7v0-834K.safetensors")),
+        *("--expected", str(folder / "expected-logits-7v0-834K.bin")),
+    )
+    assert code == 0
+    assert "5 of 5 comparisons" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--weights", "absent.pth"], "weights absent.pth: no such file"),
+        (["--expected", "x.bin"], "give --weights too"),
+        (["--data-root", "nowhere"], "nowhere/weights/tiny-rwkv-7v0-834K.safetensors"),
+    ],
+)
+def test_bad_input_is_one_line_and_2(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert message in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["parityy"], ["parity", "--wieghts", "x"]])
+def test_misspelt_arguments_are_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        check.main(arguments)
+    assert exit_info.value.code == 2
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["parity", "--weights", "absent"]])
+def test_light_answers_never_import_torch(arguments: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from fseed.check import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "sys.exit('torch' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, check=False
+    )
+    assert done.returncode == 0
