@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+# tiny tensors: a second thread costs more than it computes; read when torch is imported
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

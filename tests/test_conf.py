@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -70,6 +71,17 @@ PRESETS = {
 }
 
 
+def read_yaml(path: Path) -> dict[str, Any]:
+    content = yaml.safe_load(path.read_text("utf-8"))
+    assert isinstance(content, dict)
+    return content
+
+
+def option(group: str, name: str, leaf: str) -> dict[str, object]:
+    """Read one value off an option file, for numbers that are tuned now and then."""
+    return {f"{group}.{leaf}": read_yaml(GROUPS[group][name].path)[leaf]}
+
+
 def values_of(*overrides: str) -> dict[str, object]:
     values = leaves(compose(*overrides).config)
     return {key: getattr(value, "value", value) for key, value in values}
@@ -126,12 +138,12 @@ def test_no_fs_differs_from_a_preset_in_its_mode_only() -> None:
         (["experiment=round20", "alpha=m2"], {"alpha.init": -2.0}),
         (["experiment=round20", "alpha.init=-2.5"], {"alpha.init": -2.5}),
         (["experiment=round20", "budget.steps=3"], {"budget.steps": 3}),
-        (["experiment=round20", "budget=default"], {"budget.steps": 40}),
+        (["experiment=round20", "budget=default"], option("budget", "default", "steps")),
         (["experiment=round20", "sweep.name=mine"], {"sweep.name": "mine"}),
         # models choose their optimiser, the command line wins
-        (["model=nano"], {"optim.lr": 1e-3, "optim.decay_lr_multiplier": 2.0}),
-        (["model=custom"], {"optim.lr": 3e-5, "optim.decay_lr_multiplier": 1.0}),
-        (["model=custom", "optim=from_scratch"], {"optim.lr": 1e-3}),
+        (["model=nano"], option("optim", "from_scratch", "lr")),
+        (["model=custom"], {"optim.lr": 3e-5}),
+        (["model=custom", "optim=from_scratch"], option("optim", "from_scratch", "lr")),
         (["weights=/w.pth"], {"model.weights": "/w.pth"}),
         (["model.weights=/w.pth"], {"model.weights": "/w.pth", "weights": None}),
         # the control that reads the prompt twice runs without Future-Seed
@@ -165,7 +177,7 @@ def test_shipped_presets_and_experiments_leave_the_values_of_options_alone() -> 
     owned = set()
     for group, name in OPTIONS:
         content = read_yaml(GROUPS[group][name].path)
-        own = content if group not in content else content[group]
+        own = content.get(group, content)
         if group not in ("fs", "experiment", "control"):
             owned |= {f"{group}.{leaf}" for leaf in own if leaf != "defaults"}
     # trained presets set a learning rate that plain alpha options leave open
@@ -221,9 +233,3 @@ def test_defaults_are_options() -> None:
     chosen = default_options()
     assert {g: o for g, o in chosen.items() if o not in [*GROUPS[g], "null"]} == {}
     assert chosen.keys() == GROUPS.keys()
-
-
-def read_yaml(path: Path) -> dict[str, object]:
-    content = yaml.safe_load(path.read_text("utf-8"))
-    assert isinstance(content, dict)
-    return content

@@ -33,6 +33,7 @@ from tests.configs import build_config
         ({"sweep__stage": "a/b"}, "sweep.stage=a/b: is a folder name"),
         ({"task__max_answer_tokens": 1024}, "leaves no room for a prompt"),
         ({"data__source": "local"}, "data=local needs data.root=FOLDER"),
+        ({"data__num_train": 10**9}, "data=mini gives at most 100000"),
         ({"model__needs_weights": True}, "model=nano needs weights=PATH"),
         ({"weights": "/a", "model__weights": "/b"}, "weights=/a and model.weights=/b disagree"),
         ({"model__vocab_file": "/v"}, "no use with the byte tokenizer"),
@@ -135,7 +136,8 @@ def test_a_vocabulary_smaller_than_the_tokenizer_is_refused(kind: str, size: int
     ],
 )
 def test_a_clip_that_never_binds_is_noted(values: dict[str, Any], is_noted: bool) -> None:
-    found = [note for note in notes(build_config(**values)) if "never bind" in note]
+    config = build_config(**({"model__head_size": 16, "fs_variant__clip": 1.0} | values))
+    found = [note for note in notes(config) if "never bind" in note]
     assert bool(found) == is_noted
 
 

@@ -221,7 +221,7 @@ def test_noise_of_the_oracle_widens_the_limit_up_to_a_bound() -> None:
     assert not row(1.1e-5, 1e-6).passed
     assert row(3e-5, 1e-5).passed
     assert row(3e-5, 1e-5).beyond_tolerance == ["logits"]
-    assert not row(5e-5, 1e-5).passed
+    assert not row(9e-5, 1e-5).passed
     assert not row(1.1e-4, 1.0).passed
     assert not row(float("nan"), float("nan")).passed
 

@@ -8,6 +8,7 @@ from io import StringIO
 from hydra._internal.hydra import Hydra
 
 from fseed.compose.command_line import CommandLine, completion_line
+from fseed.compose.friendly import friendly_errors
 from fseed.compose.job import run_point, train
 from fseed.compose.loader import CONFIG_NAME, Composer, hydra_session
 from fseed.compose.overrides import parse_overrides, schema_types
@@ -26,7 +27,7 @@ def show(command: CommandLine) -> int:
     with hydra_session(command.config_dirs) as hydra:
         _check(command, hydra)
         # Hydra writes line by line through logging, which reports a closed pipe once per line
-        with redirect_stdout(StringIO()) as text:
+        with friendly_errors(), redirect_stdout(StringIO()) as text:
             _show_by_hydra(command, hydra)
     print(text.getvalue(), end="")
     return 0
@@ -63,12 +64,13 @@ def run_sweep(command: CommandLine) -> int:
     """Hand the command line to the sweeper that the configuration names."""
     with hydra_session(command.config_dirs) as hydra:
         _check(command, hydra)
-        returned = hydra.multirun(
-            config_name=CONFIG_NAME,
-            task_function=run_point,
-            overrides=[*command.overrides, "hydra.mode=MULTIRUN"],
-            with_log_configuration=False,
-        )
+        with friendly_errors():
+            returned = hydra.multirun(
+                config_name=CONFIG_NAME,
+                task_function=run_point,
+                overrides=[*command.overrides, "hydra.mode=MULTIRUN"],
+                with_log_configuration=False,
+            )
     return returned if isinstance(returned, int) else 0
 
 

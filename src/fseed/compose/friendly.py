@@ -23,6 +23,10 @@ def friendly_errors() -> Iterator[None]:
         raise UserError(explain(error)) from error
     except YAMLError as error:
         raise UserError(_explain_yaml(error)) from error
+    except ValueError as error:
+        if isinstance(error, UserError) or not _is_from_hydra(error):
+            raise
+        raise UserError(_explain_value(error)) from error
 
 
 def explain(error: Exception) -> str:
@@ -58,6 +62,20 @@ def _explain_yaml(error: YAMLError) -> str:
         return f"not valid YAML: {_shorten(str(error))}"
     problem = getattr(error, "problem", None) or "not valid YAML"
     return f"{mark.name}, line {mark.line + 1}: {problem}"
+
+
+def _explain_value(error: ValueError) -> str:
+    text = _shorten(str(error))
+    if "item value in defaults : bool" in text:
+        return f"{text}\nYAML reads no, off, on and yes as true or false: put quotes around them"
+    return text
+
+
+def _is_from_hydra(error: ValueError) -> bool:
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return frame is not None and frame.tb_frame.f_globals["__name__"].startswith("hydra.")
 
 
 def _find(pattern: str, text: str) -> str | None:

@@ -39,10 +39,7 @@ def hydra_session(config_dirs: Sequence[str] = ()) -> Iterator[Hydra]:
     """Yield Hydra over the options of ``conf/`` and of ``config_dirs``, which add to them."""
     ConfigStore.instance().store(name=SCHEMA_NAME, node=RunConfig)
     OmegaConf.register_new_resolver("fseed_output_dir", output_dir, replace=True)
-    with (
-        friendly_errors(),
-        initialize_config_dir(str(conf_dir()), job_name="fseed", version_base="1.3"),
-    ):
+    with initialize_config_dir(str(conf_dir()), job_name="fseed", version_base="1.3"):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
         _add_config_dirs(hydra.config_loader, config_dirs)
@@ -123,7 +120,8 @@ class Composer:
         self, config: RunConfig, choices: Mapping[str, str], overrides: Sequence[str]
     ) -> str:
         own_choices, own_values = choices, _arm_values(config)
-        is_altered = choices.get("experiment") or any(is_arm_override(text) for text in overrides)
+        others = [text for text in overrides if not text.startswith("fs=")]
+        is_altered = "experiment" in choices or any(is_arm_override(text) for text in others)
         if is_altered and config.fs.mode is Mode.prompt_fs:
             own_values, own_choices = self._preset(choices["fs"])
         changed = {g: choices[g] for g in LABELLED_GROUPS if choices[g] != own_choices[g]}

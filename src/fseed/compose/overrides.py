@@ -21,7 +21,7 @@ from fseed.config.options import OFF_OPTIONS, read_groups
 from fseed.config.schema import RunConfig
 from fseed.errors import UserError, did_you_mean
 
-_OFF_WORDS = ("off", "no", "none", "false", "False", "0")
+_OFF_WORDS = ("off", "no", "none", "null", "false", "0")
 
 
 def parse_overrides(
@@ -161,6 +161,8 @@ def _parse(text: str, config_loader: ConfigLoader) -> Override:
         name = owners[0] if owners else text
         value = text if owners else "VALUE"
         raise UserError(f"{text} has no value; write {name}={value}")
+    if text.startswith("="):
+        raise UserError(f"{text!r} is not of the form key=value")
     try:
         return OverridesParser.create(config_loader=config_loader).parse_overrides([text])[0]
     except HydraException as error:
@@ -215,7 +217,8 @@ class _as_user_error:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, HydraException):
+        # a step of 0 is a ValueError
+        if isinstance(error, HydraException | ValueError) and not isinstance(error, UserError):
             raise UserError(f"{self.override.input_line}: {error}") from error
 
 

@@ -20,6 +20,9 @@ from fseed.errors import UserError
 
 VOCABULARY_SIZES = {TokenizerKind.byte: 256, TokenizerKind.world: 65536}
 
+# the generated rows are kept in memory
+MAX_MINI_EXAMPLES = 100_000
+
 # numpy and Lightning take seeds of 32 bits
 MAX_SEED = 2**32 - 1
 
@@ -153,6 +156,10 @@ def _check_lengths(config: RunConfig) -> None:
 def _check_source(config: RunConfig) -> None:
     if config.data.source is SourceKind.local and config.data.root is None:
         raise UserError("data=local needs data.root=FOLDER, with one subfolder per data set")
+    for name in ("num_train", "num_validation", "num_test"):
+        number = getattr(config.data, name)
+        if config.data.source is SourceKind.mini and number > MAX_MINI_EXAMPLES:
+            raise UserError(f"data.{name}={number}: data=mini gives at most {MAX_MINI_EXAMPLES}")
 
 
 def _check_weights(config: RunConfig) -> None:

@@ -23,7 +23,7 @@ from fseed.models.shape import RWKV7Shape
 from fseed.models.trace import STATE_PARTS, Trace, relative_error, trace_errors
 
 TOLERANCE = 1e-5  # relative, float32 against float32 or float64
-NOISE_FACTOR = 4  # measured on 20 random checkpoints: errors are up to 3 times the oracle's noise
+NOISE_FACTOR = 8  # errors of up to 3 times the noise were seen on 21 random checkpoints
 MAX_TOLERANCE = 1e-4  # whatever the noise
 NUM_TOKENS = 67  # more than one chunk of the chunked backend, and no multiple of its size
 PUBLIC_PROMPT = b'"in'  # the published logits follow these bytes from the zero state

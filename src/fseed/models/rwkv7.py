@@ -93,7 +93,7 @@ class TimeMix(nn.Module):
         else:
             v = self._mix_value(xv, v, v_first)
         decay_logit = self.w0 + torch.tanh(xw @ self.w1) @ self.w2
-        log_decay = LOG_DECAY_SCALE * torch.sigmoid(decay_logit.float())
+        log_decay = LOG_DECAY_SCALE * torch.sigmoid(_at_least_float32(decay_logit))
         a = torch.sigmoid(self.a0 + (xa @ self.a1) @ self.a2)
         g = torch.sigmoid(xg @ self.g1) @ self.g2
         kk = F.normalize(self._heads(k * self.k_k), dim=-1)
@@ -206,7 +206,8 @@ class RWKV7(nn.Module):
             x = x + out
             out, ffn_shift = block.ffn(block.ln2(x), previous=state.ffn_shift[i], padding=padding)
             x = x + out
-            finals.append((att_shift.float(), previous_state, ffn_shift.float()))
+            shifts = (_at_least_float32(att_shift), _at_least_float32(ffn_shift))
+            finals.append((shifts[0], previous_state, shifts[1]))
         att_shifts, wkvs, ffn_shifts = (torch.stack(parts) for parts in zip(*finals, strict=True))
         return ModelOutput(self.ln_out(x), ModelState(att_shifts, wkvs, ffn_shifts))
 
@@ -229,6 +230,10 @@ class RWKV7(nn.Module):
         size = (shape.num_layers, batch_size, shape.num_heads, shape.head_size, shape.head_size)
         wkv = torch.zeros(size, dtype=dtype, device=weight.device)
         return ModelState(zeros, wkv, zeros)
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def _length_mask(lengths: Tensor | None, num_tokens: int) -> Tensor | None:

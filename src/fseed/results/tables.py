@@ -93,10 +93,10 @@ def _print_paired(collection: Collection, console: Console) -> None:
         _print_table(cells, console)
         for row in rows:
             _print_wrapped(f"  {row.arm}, {seed_words(row.seeds)}: {row.reason}", console)
-    if collection.comparisons:
+    if any(row.metric is not None for row in collection.comparisons):
         marked = any(row.interval_kind == OVER_ITEMS for row in collection.comparisons)
         _print_wrapped(" ".join((LEGEND, ITEMS_LEGEND) if marked else (LEGEND,)), console)
-    elif collection.runs:
+    if collection.runs and not collection.comparisons:
         console.print("no arm to compare: all runs are no_fs baselines", soft_wrap=True)
 
 

@@ -7,11 +7,14 @@ forked workers do not inherit it. The file names the process for the message onl
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LOCK_FILE = ".lock"
+NUM_RETRIES = 3
+RETRY_SECONDS = 0.05
 
 # closing any descriptor of a file drops this process's lock on it, so it never opens one twice
 _held: set[Path] = set()
@@ -64,20 +67,33 @@ def find_lock_holder(run_dir: Path) -> int | None:
 
 
 def _acquire(run_dir: Path) -> int:
-    while True:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(run_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    for last_chance in (False,) * NUM_RETRIES + (True,):
+        descriptor = _open(run_dir / LOCK_FILE)
         if not _try_lock(descriptor):
             pid = _read_pid(descriptor)
             os.close(descriptor)
-            raise RunLocked(run_dir, pid)
-        if _is_current(descriptor, run_dir / LOCK_FILE):
-            break
-        # the former holder removed this file between our open and our lock
-        os.close(descriptor)
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-    return descriptor
+            if last_chance:
+                raise RunLocked(run_dir, pid)
+            # whoever only looks for a holder has the lock for an instant
+            time.sleep(RETRY_SECONDS)
+        elif _is_current(descriptor, run_dir / LOCK_FILE):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            return descriptor
+        else:  # the former holder removed this file between our open and our lock
+            os.close(descriptor)
+    raise RunLocked(run_dir, None)
+
+
+def _open(path: Path) -> int:
+    """Open the lock file; a former holder may remove the empty folder at any instant."""
+    for _ in range(100):
+        with suppress(FileNotFoundError, FileExistsError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    # something else is wrong: let the system say what
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
 
 
 def _try_lock(descriptor: int) -> bool:

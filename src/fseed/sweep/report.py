@@ -35,13 +35,14 @@ def render_summary(plan: SweepPlan) -> str:
     states = Counter(entry.state for entry in plan.entries)
     counts = ", ".join(f"{states[state]} {state.value}" for state in RunState if states[state])
     num_added = sum(entry.is_added for entry in plan.entries)
-    added = f", {num_added} baselines added" if num_added else ""
-    repeated = f", {plan.num_duplicates} repeated points dropped" if plan.num_duplicates else ""
+    added = f", {_count(num_added, 'baseline')} added" if num_added else ""
+    repeated = (
+        f", {_count(plan.num_duplicates, 'repeated point')} dropped" if plan.num_duplicates else ""
+    )
     left = plan.to_run
     tokens = sum(max_tokens(run.config) for run in left)
     cost = f"{len(left)} to start, at most {tokens:,} training tokens" if left else "none to start"
-    runs = "run" if len(plan.entries) == 1 else "runs"
-    return f"{len(plan.entries)} {runs}: {counts}{added}{repeated}; {cost}"
+    return f"{_count(len(plan.entries), 'run')}: {counts}{added}{repeated}; {cost}"
 
 
 def render_notes(plan: SweepPlan) -> list[str]:
@@ -60,6 +61,10 @@ def max_tokens(config: RunConfig) -> int:
         return config.budget.tokens + per_step - 1  # rounded up to a whole step
     assert config.budget.steps is not None
     return config.budget.steps * per_step
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _some(names: list[str]) -> str:

@@ -27,7 +27,7 @@ from fseed.training.evaluation import Evaluator
 from fseed.training.interrupt import InterruptFlag
 from fseed.training.module import FutureSeedModule
 from fseed.training.progress import ShowProgress
-from fseed.training.records import write_identity, write_result
+from fseed.training.records import write_provenance, write_result
 from fseed.training.run_log import RunLog, due_steps
 
 
@@ -65,7 +65,7 @@ class Attempt:
         checkpoint = self.log.checkpoint_path
         step = read_checkpoint_step(checkpoint) if checkpoint.exists() else -1
         self.log.rewind(step=step)
-        write_identity(self.run, data=self.data, model=self.module.model)
+        write_provenance(self.run, data=self.data, model=self.module.model)
         self.trainer.fit(
             self.module,
             datamodule=self.data_module,

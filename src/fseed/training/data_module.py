@@ -1,6 +1,7 @@
 """The Lightning data module: examples of the task, batches keyed by the optimiser step."""
 
 import json
+import sys
 from dataclasses import asdict
 
 import lightning as L
@@ -8,6 +9,7 @@ import lightning as L
 from fseed.config.schema import ControlKind, RunConfig
 from fseed.errors import UserError
 from fseed.models.tokenizer import Tokenizer
+from fseed.tasks.preflight import render
 from fseed.tasks.registry import TaskData, load_task_data
 from fseed.training.batches import StepKeyedBatches, steps_for_tokens
 
@@ -15,11 +17,14 @@ _LAST_LOADED: dict[str, TaskData] = {}
 
 
 def load_examples(config: RunConfig, tokenizer: Tokenizer) -> TaskData:
-    """Build the examples of a run; the arms and seeds of a sweep that follow share them."""
+    """Build the examples of a run and show the preflight; the runs that follow share them."""
     key = json.dumps([asdict(config.task), asdict(config.data), tokenizer.fingerprint], default=str)
     if key not in _LAST_LOADED:
         _LAST_LOADED.clear()
-        _LAST_LOADED[key] = load_task_data(config.task, config.data, tokenizer)
+        data = load_task_data(config.task, config.data, tokenizer)
+        if config.trainer.progress:
+            print(render(data.preflight), file=sys.stderr)
+        _LAST_LOADED[key] = data
     return _LAST_LOADED[key]
 
 

@@ -32,8 +32,8 @@ from fseed.training.run_log import RunLog
 NOTE_RANDOM = "backbone randomly initialised by the official RWKV-7 rules, no pre-training"
 
 
-def write_identity(run: PlannedRun, *, data: TaskData, model: RWKV7) -> None:
-    """Write config.yaml, choices.json and provenance.json."""
+def write_config(run: PlannedRun) -> None:
+    """Write config.yaml and choices.json: what was asked for, before anything can fail."""
     config_text = yaml.safe_dump(run.resolved_config(), sort_keys=False)
     write_text_atomic(run.run_dir / CONFIG_FILE, config_text)
     choices = {
@@ -44,6 +44,10 @@ def write_identity(run: PlannedRun, *, data: TaskData, model: RWKV7) -> None:
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
     write_json_atomic(run.run_dir / CHOICES_FILE, choices)
+
+
+def write_provenance(run: PlannedRun, *, data: TaskData, model: RWKV7) -> None:
+    """Write provenance.json: what the run really reads and computes on."""
     config = run.config
     facts = {
         "device": describe_device(config),

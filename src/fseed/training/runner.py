@@ -7,7 +7,7 @@ from fseed.planned_run import PlannedRun, RunOutcome
 from fseed.records import FAILURE_FILE, clean_temporaries
 from fseed.training.attempt import Attempt
 from fseed.training.interrupt import InterruptFlag
-from fseed.training.records import write_failure
+from fseed.training.records import write_config, write_failure
 
 
 def train_run(run: PlannedRun, *, position: str = "1/1") -> RunOutcome:
@@ -18,6 +18,7 @@ def train_run(run: PlannedRun, *, position: str = "1/1") -> RunOutcome:
     """
     clean_temporaries(run.run_dir)
     (run.run_dir / FAILURE_FILE).unlink(missing_ok=True)
+    write_config(run)
     try:
         with InterruptFlag() as flag:
             Attempt(run, flag, position=position).run_to_end()
