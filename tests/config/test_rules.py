@@ -14,7 +14,7 @@ from tests.configs import build_config
         ({"budget__steps": 0}, "budget.steps=0: must be above 0"),
         ({"budget__steps": -5}, "budget.steps=-5: must be above 0"),
         ({"budget__steps": None, "budget__tokens": 0}, "budget.tokens=0: must be above 0"),
-        ({"budget__tokens": 100}, "exactly one of steps and tokens counts, steps=40 and tokens"),
+        ({"budget__steps": 7, "budget__tokens": 9}, "tokens counts, steps=7 and tokens=9"),
         ({"budget__steps": None}, "exactly one of steps and tokens counts, neither is set"),
         ({"budget__batch_size": 0}, "budget.batch_size=0: must be above 0"),
         ({"budget__eval_batch_size": -1}, "budget.eval_batch_size=-1: must be above 0"),

@@ -38,11 +38,11 @@ def finish(run: PlannedRun) -> None:
     write_json_atomic(run.run_dir / RESULT_FILE, result)
 
 
-def fail(run: PlannedRun, message: str = "out of memory") -> None:
+def fail(run: PlannedRun, *, kind: str = "oom") -> None:
     start(run)
     failure = {
         **{"schema_version": SCHEMA_VERSION, "run_id": run.run_id, "pair_key": run.pair_key},
-        **{"class": "oom", "message": message, "traceback": "", "last_step": 0},
+        **{"class": kind, "message": "stopped", "traceback": "", "last_step": 0},
     }
     write_json_atomic(run.run_dir / FAILURE_FILE, failure)
 

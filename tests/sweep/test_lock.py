@@ -101,6 +101,7 @@ def test_looking_for_a_holder_creates_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_processes_that_contend_never_hold_together(tmp_path: Path) -> None:
     command = [sys.executable, "-c", CONTEND, str(tmp_path)]
     pipe = subprocess.PIPE

@@ -122,18 +122,19 @@ def test_run_directories_follow_the_layout(plan: Plan, tmp_path: Path) -> None:
 
 
 def test_states_on_disk(plan: Plan) -> None:
-    words = [["fs=scalar_l10", f"seed={seed}", "sweep.baseline=none"] for seed in range(5)]
+    words = [["fs=scalar_l10", f"seed={seed}", "sweep.baseline=none"] for seed in range(6)]
     runs = [entry.run for entry in plan(*words).entries]
     start(runs[1])
     fail(runs[2])
     finish(runs[3])
     finish(runs[4])
     (runs[4].run_dir / RESULT_FILE).write_text('{"schema_version": 1, "stat')
+    fail(runs[5], kind="interrupted")
     found = plan(*words)
     states = [entry.state.value for entry in found.entries]
-    assert states == ["new", "unfinished", "failed", "finished", "unfinished"]
-    assert [run.config.seed for run in found.to_run] == [0, 1, 2, 4]
-    assert found.position(found.to_run[-1]) == "5/5"
+    assert states == ["new", "unfinished", "failed", "finished", "unfinished", "unfinished"]
+    assert [run.config.seed for run in found.to_run] == [0, 1, 2, 4, 5]
+    assert found.position(found.to_run[-1]) == "6/6"
 
 
 def test_a_result_of_another_run_does_not_count(plan: Plan) -> None:

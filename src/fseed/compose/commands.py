@@ -1,11 +1,13 @@
 """The actions of ``python -m fseed.run``: show something, run once, sweep."""
 
 import os
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from importlib.metadata import version
 from io import StringIO
 
 from hydra._internal.hydra import Hydra
+from hydra.core.utils import JobReturn
 
 from fseed.compose.command_line import CommandLine, completion_line
 from fseed.compose.friendly import friendly_errors
@@ -13,7 +15,8 @@ from fseed.compose.job import run_point, train
 from fseed.compose.loader import CONFIG_NAME, Composer, hydra_session
 from fseed.compose.overrides import parse_overrides, schema_types
 from fseed.errors import UserError, did_you_mean
-from fseed.sweep.execute import execute_run
+from fseed.planned_run import RunOutcome
+from fseed.sweep.execute import execute_run, exit_code
 from fseed.sweep.plan import SweepPlan, plan_run
 from fseed.sweep.report import render_notes, render_plan
 
@@ -71,7 +74,18 @@ def run_sweep(command: CommandLine) -> int:
                 overrides=[*command.overrides, "hydra.mode=MULTIRUN"],
                 with_log_configuration=False,
             )
-    return returned if isinstance(returned, int) else 0
+    return returned if isinstance(returned, int) else exit_code(list(_outcomes(returned)))
+
+
+def _outcomes(returned: object) -> Iterator[RunOutcome]:
+    """Yield the outcomes in what another sweeper returns: nested lists of Hydra's job results."""
+    if isinstance(returned, JobReturn):
+        returned = returned.return_value
+    if isinstance(returned, RunOutcome):
+        yield returned
+    elif isinstance(returned, list | tuple):
+        for part in returned:
+            yield from _outcomes(part)
 
 
 def _check(command: CommandLine, hydra: Hydra) -> None:

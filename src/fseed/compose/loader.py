@@ -28,7 +28,7 @@ from fseed.config.schema import Mode, RunConfig
 from fseed.errors import UserError
 from fseed.identity import ARM_KEYS
 from fseed.records import default_output_root
-from fseed.sweep.plan import Point, is_arm_override
+from fseed.sweep.plan import Point
 
 CONFIG_NAME = "config"
 SCHEMA_NAME = "run_schema"
@@ -72,7 +72,6 @@ class Composer:
         self.loader = loader
         self._groups = read_groups()
         self._bases: dict[tuple[str, ...], _Base] = {}
-        self._presets: dict[str, tuple[dict[str, Any], dict[str, str]]] = {}
 
     def compose(self, overrides: Sequence[str]) -> Point:
         """Return the typed configuration of ``overrides`` with the label of its arm.
@@ -80,94 +79,95 @@ class Composer:
         Raises:
             UserError: when the files or overrides do not make a valid configuration.
         """
-        config, choices = self._compose(overrides)
-        _check_overruled(overrides, config, choices)
-        task_overrides = [text for text in overrides if not text.startswith("hydra")]
-        return Point(config, choices, task_overrides, self._label(config, choices, overrides))
-
-    def experiment_sweep(self, overrides: Sequence[str]) -> list[str]:
-        """Return the keys that the chosen experiment lists values for, to be swept with -m."""
         with friendly_errors():
-            return self._base(self._parse(overrides)[0]).swept
-
-    def _compose(self, overrides: Sequence[str]) -> tuple[RunConfig, dict[str, str]]:
-        with friendly_errors():
-            options, values = self._parse(overrides)
-            base = self._base(options)
+            base, values = self._parse(overrides)
             content = copy.deepcopy(base.content)
             for override in values:
                 OmegaConf.update(content, override.key_or_group, override.value(), merge=True)
             config = OmegaConf.to_object(content)
         assert isinstance(config, RunConfig)
-        return config, dict(base.choices)
+        _check_overruled(overrides, config, base.choices)
+        task_overrides = [text for text in overrides if not text.startswith("hydra")]
+        return Point(config, dict(base.choices), task_overrides, self._label(config, base))
 
-    def _parse(self, overrides: Sequence[str]) -> tuple[list[str], list[Override]]:
+    def experiment_sweep(self, overrides: Sequence[str]) -> list[str]:
+        """Return the keys that the chosen experiment lists values for, to be swept with -m."""
+        with friendly_errors():
+            return self._parse(overrides)[0].swept
+
+    def _parse(self, overrides: Sequence[str]) -> tuple["_Base", list[Override]]:
+        """Compose the chosen options; return them with the overrides of single values."""
         parsed = OverridesParser.create().parse_overrides(list(overrides))
         options = [o for o in parsed if o.is_hydra_override() or o.key_or_group in self._groups]
         values = [override for override in parsed if override not in options]
-        return [str(override.input_line) for override in options], values
+        return self._compose_options(*(str(o.input_line) for o in options)), values
 
-    def _base(self, options: Sequence[str]) -> "_Base":
-        key = tuple(options)
-        if key not in self._bases:
+    def _compose_options(self, *options: str) -> "_Base":
+        if options not in self._bases:
             content = self.loader.load_configuration(
                 config_name=CONFIG_NAME, overrides=list(options), run_mode=RunMode.RUN
             )
-            self._bases[key] = _split(content)
-        return self._bases[key]
+            self._bases[options] = _split(content, options)
+        return self._bases[options]
 
-    def _label(
-        self, config: RunConfig, choices: Mapping[str, str], overrides: Sequence[str]
-    ) -> str:
-        own_choices, own_values = choices, _arm_values(config)
-        others = [text for text in overrides if not text.startswith("fs=")]
-        is_altered = "experiment" in choices or any(is_arm_override(text) for text in others)
-        if is_altered and config.fs.mode is Mode.prompt_fs:
-            own_values, own_choices = self._preset(choices["fs"])
-        changed = {g: choices[g] for g in LABELLED_GROUPS if choices[g] != own_choices[g]}
+    def _label(self, config: RunConfig, base: "_Base") -> str:
+        preset = self._preset_of(config, base)
+        changed = {
+            group: base.choices[group]
+            for group in LABELLED_GROUPS
+            if base.choices[group] != preset.choices[group]
+        }
+        own_values = _arm_values(preset.content)
         for group, option in changed.items():
             named = _option_values(group, option)
-            own_values = own_values | {f"{group}.{leaf}": value for leaf, value in named.items()}
-        values = _arm_values(config)
+            own_values |= {f"{group}.{leaf}": value for leaf, value in named.items()}
+        values = {key: value for key, value in leaves(config) if key in own_values}
         return arm_label(
-            choices["fs"],
+            base.choices["fs"],
             mode=config.fs.mode.value,
             control=config.control.kind.value,
             changed_choices=changed,
             changed_values={k: v for k, v in values.items() if not _same(v, own_values[k])},
         )
 
-    def _preset(self, option: str) -> tuple[dict[str, Any], dict[str, str]]:
-        """Return what a preset alone sets and chooses."""
-        if option not in self._presets:
-            config, choices = self._compose([f"fs={option}"])
-            self._presets[option] = (_arm_values(config), choices)
-        return self._presets[option]
+    def _preset_of(self, config: RunConfig, base: "_Base") -> "_Base":
+        """Return the preset alone, which a label is relative to."""
+        chosen = {option.split("=")[0] for option in base.options}
+        is_plain = chosen.isdisjoint({"experiment", *LABELLED_GROUPS})
+        if is_plain or config.fs.mode is Mode.no_fs:
+            return base
+        with friendly_errors():
+            return self._compose_options(f"fs={base.choices['fs']}")
 
 
 @dataclass(frozen=True)
 class _Base:
     """Composed options, shared by all points that differ in single values only."""
 
+    options: tuple[str, ...]
     content: DictConfig
     choices: dict[str, str]
     swept: list[str]
 
 
-def _split(content: DictConfig) -> _Base:
+def _split(content: DictConfig, options: tuple[str, ...]) -> _Base:
     """Take Hydra's own part away."""
     chosen = content.hydra.runtime.choices
     choices = {k: str(v) for k, v in chosen.items() if "/" not in k and v is not None}
     swept = list(content.hydra.sweeper.get("params") or {})
     with open_dict(content):
         del content["hydra"]
-    return _Base(content, choices, swept)
+    return _Base(options, content, choices, swept)
 
 
-def _arm_values(config: RunConfig) -> dict[str, Any]:
+def _arm_values(content: DictConfig) -> dict[str, Any]:
     """Return what a label may name; mode and control have words of their own."""
-    hidden = ("fs.mode", "control.kind")
-    return {k: v for k, v in leaves(config) if k.split(".")[0] in ARM_KEYS and k not in hidden}
+    values: dict[str, Any] = {}
+    for key in ARM_KEYS:
+        node = content[key]
+        is_node = isinstance(node, DictConfig)
+        values |= {f"{key}.{leaf}": v for leaf, v in node.items()} if is_node else {key: node}
+    return {k: v for k, v in values.items() if k not in ("fs.mode", "control.kind")}
 
 
 def _check_overruled(

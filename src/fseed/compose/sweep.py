@@ -51,7 +51,8 @@ def plan_points(
     words = [f"{key}={values}" for key, values in params.items() if key not in keys]
     asked = parse_overrides(words, multirun=True, config_loader=loader)
     composer = Composer(loader)
-    points = [composer.compose(point) for point in expand_sweep([*given, *asked])]
+    # one after the other: a mistake that every point shares is told after the first
+    points = (composer.compose(point) for point in expand_sweep([*given, *asked]))
     return plan_sweep(points, compose=composer.compose)
 
 

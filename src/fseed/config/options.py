@@ -55,7 +55,8 @@ def conf_dir() -> Path:
     """Return the absolute folder of options: the checkout's, else the one inside the wheel."""
     package = Path(__file__).resolve().parents[1]
     checkout = package.parents[1] / "conf"
-    return checkout if (checkout / "config.yaml").is_file() else package / "conf"
+    is_checkout = package.parent.name == "src" and (checkout / "config.yaml").is_file()
+    return checkout if is_checkout else package / "conf"
 
 
 def read_groups(folder: Path | None = None) -> dict[str, dict[str, Option]]:

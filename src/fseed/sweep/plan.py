@@ -170,8 +170,10 @@ def read_state(run: PlannedRun) -> RunState:
         return RunState.running
     if is_finished(run):
         return RunState.finished
-    status = read_run(run.run_dir).status
-    return RunState.failed if status == "failed" else RunState.unfinished
+    record = read_run(run.run_dir)
+    # a run that was stopped by hand only waits for its continuation
+    is_failed = record.status == "failed" and (record.failure or {})["class"] != "interrupted"
+    return RunState.failed if is_failed else RunState.unfinished
 
 
 def is_finished(run: PlannedRun) -> bool:
