@@ -27,7 +27,9 @@ class PlannedRun:
 
     def resolved_config(self) -> dict[str, Any]:
         """Return the configuration as plain values, enums by name."""
-        config = OmegaConf.to_container(OmegaConf.structured(self.config), resolve=True, enum_to_str=True)
+        config = OmegaConf.to_container(
+            OmegaConf.structured(self.config), resolve=True, enum_to_str=True
+        )
         assert isinstance(config, dict)
         return {str(key): value for key, value in config.items()}
 

@@ -134,3 +134,10 @@ def test_unknown_backend_is_refused_not_replaced():
     *inputs, _ = build_inputs(3)
     with pytest.raises(UserError, match=r"'triton' cannot run here; available: reference, chunked"):
         wkv7(*inputs, backend="triton")
+
+
+def test_a_first_call_in_inference_mode_leaves_later_gradients_intact():
+    inputs = build_inputs(8, dtype=torch.float32)
+    with torch.inference_mode():
+        wkv7_chunked(*inputs, chunk_size=8)
+    assert len(run_with_gradients(partial(wkv7_chunked, chunk_size=8), inputs)) == 9

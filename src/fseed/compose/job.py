@@ -1,5 +1,6 @@
 """What Hydra's launchers call: one planned run in this process."""
 
+import os
 from dataclasses import dataclass
 
 from hydra.core.global_hydra import GlobalHydra
@@ -37,6 +38,8 @@ def run_point(config: DictConfig) -> RunOutcome:
 
 def train(run: PlannedRun, position: str) -> RunOutcome:
     """Train one run; the import of torch and Lightning takes seconds."""
+    # threads that spin while they wait stall a busy machine; OpenMP reads this at import
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from fseed.training.runner import train_run
 
     return train_run(run, position=position)

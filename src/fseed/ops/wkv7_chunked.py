@@ -16,6 +16,7 @@ P = (I + W^T Bh) diag(G) and N = [Uv; V]^T right diag(G), and only S P is sequen
 |log_decay| < 0.6066, so e^(+-g) stays inside float32 for C <= 128 without any centring.
 """
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -64,9 +65,9 @@ class _Chunked(torch.autograd.Function):
         # a triangular product instead of cumsum: deterministic on CUDA, and faster on a CPU
         g = _triangle(log_decay, chunk_size, 0) @ log_decay
         grow = torch.cat((g - log_decay, g), -2).exp()
-        shrink = (-g).exp().repeat(1, 1, 1, 2, 1)
+        shrink = (-g).exp()
         total = grow[..., -1:, :]
-        left, right = left * grow, right * shrink
+        left, right = left * grow, _scale_halves(right, shrink)
         products = (left @ right.transpose(-1, -2)).mul_(_causal_mask(left, chunk_size))
         aab, aak = products[..., :chunk_size, :chunk_size], products[..., :chunk_size, chunk_size:]
         inverse = _unit_lower_inverse(aab)
@@ -112,7 +113,7 @@ class _Chunked(torch.autograd.Function):
         dlast = dlast + (written_dend * right).sum(-2, keepdim=True)
         dlog_decay = _decay_gradient(dleft * left, dright * right, chunk_size) + dlast
         dalpha, dr = dleft.mul_(grow).split(chunk_size, -2)
-        dbeta, dk = dright.mul_(shrink).split(chunk_size, -2)
+        dbeta, dk = _scale_halves(dright, shrink).split(chunk_size, -2)
         dr, dlog_decay, dk, dv, dalpha, dbeta = (
             _from_chunks(x, num_tokens) for x in (dr, dlog_decay, dk, dv, dalpha, dbeta)
         )
@@ -135,16 +136,33 @@ def _stacked(upper: Tensor, lower: Tensor, chunk_size: int) -> Tensor:
     return torch.cat((_to_chunks(upper, chunk_size), _to_chunks(lower, chunk_size)), -2)
 
 
+def _scale_halves(rows: Tensor, scale: Tensor) -> Tensor:
+    """Scale the upper and the lower C rows of [.., 2C, K] by the same [.., C, K]."""
+    return (rows.unflatten(-2, (2, -1)) * scale.unsqueeze(-3)).flatten(-3, -2)
+
+
 def _triangle(like: Tensor, chunk_size: int, diagonal: int) -> Tensor:
     """Lower triangle of ones [C, C] in the dtype and on the device of ``like``."""
-    return torch.ones(chunk_size, chunk_size, dtype=like.dtype, device=like.device).tril(diagonal)
+    return _ones_below(chunk_size, diagonal, like.dtype, like.device)
 
 
 def _causal_mask(like: Tensor, chunk_size: int) -> Tensor:
     """[2C, 2C]: rows of At see strictly earlier tokens, rows of Rt the same token too."""
-    return torch.cat(
-        [_triangle(like, chunk_size, diagonal).repeat(1, 2) for diagonal in (-1, 0)], 0
-    )
+    return _ones_causal(chunk_size, like.dtype, like.device)
+
+
+# constants may outlive an inference_mode block, in which they could not be saved for backward
+@cache
+@torch.inference_mode(False)
+def _ones_below(size: int, diagonal: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.ones(size, size, dtype=dtype, device=device).tril(diagonal)
+
+
+@cache
+@torch.inference_mode(False)
+def _ones_causal(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    halves = [_ones_below(size, diagonal, dtype, device).repeat(1, 2) for diagonal in (-1, 0)]
+    return torch.cat(halves, 0)
 
 
 def _unit_lower_inverse(strict: Tensor) -> Tensor:
@@ -154,16 +172,23 @@ def _unit_lower_inverse(strict: Tensor) -> Tensor:
     as substitution; the power series I + A + A^2 .. loses digits on runs of equal keys.
     """
     size = strict.shape[-1]
-    index = torch.arange(size, device=strict.device)
     inverse = torch.eye(size, dtype=strict.dtype, device=strict.device).expand_as(strict)
-    block = 1
-    while block < size:
-        same_pair = (index[:, None] // (2 * block)) == (index // (2 * block))
-        between = same_pair & ((index[:, None] // block) > (index // block))
+    for block, between in _pair_masks(size, strict.dtype, strict.device):
         joined = strict * between
         inverse = inverse + (joined if block == 1 else inverse @ joined @ inverse)
-        block *= 2
     return inverse
+
+
+@cache
+@torch.inference_mode(False)
+def _pair_masks(size: int, dtype: torch.dtype, device: torch.device) -> list[tuple[int, Tensor]]:
+    """Return block size s and the mask of what joins two neighbouring blocks, s = 1, 2, 4 .."""
+    index, masks = torch.arange(size, device=device), []
+    for block in (1 << level for level in range((size - 1).bit_length())):
+        same_pair = (index[:, None] // (2 * block)) == (index // (2 * block))
+        below = (index[:, None] // block) > (index // block)
+        masks.append((block, (same_pair & below).to(dtype)))
+    return masks
 
 
 def _transition(w: Tensor, constant: Tensor, right: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:

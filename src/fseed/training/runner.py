@@ -1,5 +1,7 @@
 """One run from its plan to ``result.json``, resumable after any kind of end."""
 
+import gc
+
 import torch
 
 from fseed.errors import RunInterrupted, UserError
@@ -16,6 +18,7 @@ def train_run(run: PlannedRun, *, position: str = "1/1") -> RunOutcome:
     ``position`` (such as "2/6") leads the progress line. Continues from the last checkpoint of the
     same run. Ends with ``result.json`` or ``failure.json``.
     """
+    gc.collect()  # module, trainer and callbacks of a run before this one refer to each other
     clean_temporaries(run.run_dir)
     (run.run_dir / FAILURE_FILE).unlink(missing_ok=True)
     write_config(run)
