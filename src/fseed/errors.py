@@ -11,6 +11,10 @@ class UserError(ValueError):
     """
 
 
+class DataError(UserError):
+    """Rows that cannot be used, found only after training had been set up."""
+
+
 class RunInterrupted(Exception):
     """The user asked a run to stop; its last checkpoint is on disk."""
 

@@ -21,6 +21,7 @@ class PlannedRun:
     run_dir: Path
     data_hash: str
     weights_hash: str | None
+    vocabulary_hash: str | None
     code_hash: str
     choices: dict[str, str] = field(default_factory=dict)  # group -> option
     overrides: list[str] = field(default_factory=list)

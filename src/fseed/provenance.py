@@ -34,6 +34,7 @@ def build_provenance(run: PlannedRun) -> dict[str, Any]:
         "code_hash": run.code_hash,
         "data_hash": run.data_hash,
         "weights_hash": run.weights_hash,
+        "vocabulary_hash": run.vocabulary_hash,
         "git_commit": commit,
         "git_dirty_hash": dirty,
         "versions": {"python": platform.python_version(), **_package_versions()},

@@ -19,6 +19,7 @@ RESULT_FILE = "result.json"
 FAILURE_FILE = "failure.json"
 TABLES_DIR = "tables"  # folder of generated tables beside the runs
 
+# timeout is for launchers that stop a run that hangs
 FAILURE_CLASSES = ("oom", "data", "config", "network", "nan", "timeout", "interrupted", "error")
 # Arrow type names; other columns of predictions.parquet are scores: double, null where not scored
 PREDICTION_TYPES = {

@@ -276,6 +276,8 @@ def _judge(found: Mapping[str, Any], problems: list[str]) -> tuple[str, str | No
         return "finished", None
     if FAILURE_FILE in found:
         failure = found[FAILURE_FILE]
+        if failure["class"] == "interrupted":
+            return "unfinished", f"interrupted: {one_line(failure['message'])}"
         return "failed", f"{failure['class']}: {one_line(failure['message'])}"
     return "unfinished", "no result.json yet" if found else "nothing written yet"
 

@@ -42,5 +42,6 @@ def plan(config: RunConfig, run_dir: Path, *, arm: str = "scalar_l10") -> Planne
         run_dir=run_dir,
         data_hash="0" * 64,
         weights_hash=None,
+        vocabulary_hash=None,
         code_hash="0" * 64,
     )

@@ -4,12 +4,14 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from fseed.config.schema import (
     Backend,
     ControlKind,
     Gate,
+    LoggerKind,
     Mode,
     Norm,
     RunConfig,
@@ -84,6 +86,7 @@ def check_values(config: RunConfig) -> None:
     _check_weights(config)
     _check_control(config)
     _check_backend(config)
+    _check_logger(config)
 
 
 def check_model(config: RunConfig) -> None:
@@ -197,6 +200,15 @@ def _check_backend(config: RunConfig) -> None:
         raise UserError(
             "trainer.wkv_backend=triton comes with the kernels, which this version does not have; "
             "use chunked"
+        )
+
+
+def _check_logger(config: RunConfig) -> None:
+    kind = config.logger.kind
+    if kind is LoggerKind.tensorboard and find_spec("tensorboard") is None:
+        raise UserError(
+            "logger=tensorboard needs the package tensorboard, which is not installed; "
+            "install fseed[track] or use logger=none"
         )
 
 

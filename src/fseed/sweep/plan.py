@@ -86,6 +86,7 @@ def plan_run(point: Point, *, preparer: Preparer | None = None) -> PlanEntry:
         run_dir=find_run_dir(config, arm=point.arm, run_id=identity.run_id),
         data_hash=hashes.data,
         weights_hash=hashes.weights,
+        vocabulary_hash=hashes.vocabulary,
         code_hash=hashes.code,
         choices=dict(point.choices),
         overrides=list(point.overrides),
@@ -170,9 +171,7 @@ def read_state(run: PlannedRun) -> RunState:
         return RunState.running
     if is_finished(run):
         return RunState.finished
-    record = read_run(run.run_dir)
-    # a run that was stopped by hand only waits for its continuation
-    is_failed = record.status == "failed" and (record.failure or {})["class"] != "interrupted"
+    is_failed = read_run(run.run_dir).status == "failed"
     return RunState.failed if is_failed else RunState.unfinished
 
 

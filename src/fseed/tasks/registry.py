@@ -19,7 +19,7 @@ def get_task(name: str) -> Task:
     """Return the task called ``name``; raises ``UserError`` with near names."""
     if name not in TASKS:
         raise UserError(
-            f"task {name}: unknown{did_you_mean(name, TASKS)} tasks: {', '.join(TASKS)}"
+            f"task {name}: unknown{did_you_mean(name, TASKS)}\ntasks: {', '.join(TASKS)}"
         )
     return TASKS[name]
 

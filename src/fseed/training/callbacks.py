@@ -21,6 +21,8 @@ from fseed.training.memory import peak_memory_gib
 from fseed.training.module import FutureSeedModule
 from fseed.training.run_log import RunLog
 
+MAX_LOST_SECONDS = 30.0
+
 
 class RecordSteps(L.Callback):
     """Append a row per optimiser step; a loss that is not finite ends the run."""
@@ -125,11 +127,16 @@ class EvaluateSplit(L.Callback):
 
 
 class SaveCheckpoint(L.Callback):
-    """Write the one checkpoint of the run when due; the old one stays until the new is complete."""
+    """Write the one checkpoint of the run when due; the old one stays until the new is complete.
+
+    A kill costs at most about ``MAX_LOST_SECONDS`` of training, more only where saving itself is
+    so slow that it would take over 5 % of the time.
+    """
 
     def __init__(self, path: Path, *, due: frozenset[int]) -> None:
-        """Save to ``path`` after every step of ``due``."""
+        """Save to ``path`` after every step of ``due``, and from time to time."""
         self.path, self.due = path, due
+        self._saved_at, self._save_seconds = time.monotonic(), 0.0
 
     def on_train_batch_end(
         self,
@@ -140,8 +147,11 @@ class SaveCheckpoint(L.Callback):
         batch_idx: int,
     ) -> None:
         """Save when due."""
-        if trainer.global_step in self.due:
+        now = time.monotonic()
+        patience = max(MAX_LOST_SECONDS, 20 * self._save_seconds)
+        if trainer.global_step in self.due or now - self._saved_at > patience:
             save_checkpoint(trainer, self.path)
+            self._saved_at, self._save_seconds = time.monotonic(), time.monotonic() - now
 
 
 class StopWhenAsked(L.Callback):

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import lightning as L
 
 from fseed.config.schema import ControlKind, RunConfig
-from fseed.errors import UserError
+from fseed.errors import DataError, UserError
 from fseed.models.tokenizer import Tokenizer
 from fseed.tasks.preflight import render
 from fseed.tasks.registry import TaskData, load_task_data
@@ -21,7 +21,10 @@ def load_examples(config: RunConfig, tokenizer: Tokenizer) -> TaskData:
     key = json.dumps([asdict(config.task), asdict(config.data), tokenizer.fingerprint], default=str)
     if key not in _LAST_LOADED:
         _LAST_LOADED.clear()
-        data = load_task_data(config.task, config.data, tokenizer)
+        try:
+            data = load_task_data(config.task, config.data, tokenizer)
+        except UserError as error:
+            raise DataError(str(error)) from error
         if config.trainer.progress:
             print(render(data.preflight), file=sys.stderr)
         _LAST_LOADED[key] = data

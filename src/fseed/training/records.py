@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import yaml
 
+from fseed.config.rules import notes
 from fseed.config.schema import Accelerator, RunConfig
 from fseed.models.checkpoint import save_future_seed, save_safetensors
 from fseed.models.rwkv7 import RWKV7
@@ -94,11 +95,17 @@ def write_result(
         "gates": {"first": rows[0]["gates_before"], "last": rows[-1]["gates"]},
         "peak_memory_gib": max(row["memory_gib"] for row in rows),
         "tokens_per_second": log.total("tokens") / sum(row["seconds"] for row in rows),
-        "notes": [] if run.config.model.weights is not None else [NOTE_RANDOM],
+        "notes": collect_notes(run.config),
     }
     write_json_atomic(run.run_dir / RESULT_FILE, result)
     if not output.keep_checkpoint:
         log.checkpoint_path.unlink(missing_ok=True)
+
+
+def collect_notes(config: RunConfig) -> list[str]:
+    """Return what a reader of the numbers has to know beside them."""
+    start = [] if config.model.weights is not None else [NOTE_RANDOM]
+    return start + notes(config)
 
 
 def write_failure(run: PlannedRun, *, failure: str, error: BaseException) -> None:

@@ -4,7 +4,7 @@ import gc
 
 import torch
 
-from fseed.errors import RunInterrupted, UserError
+from fseed.errors import DataError, RunInterrupted, UserError
 from fseed.planned_run import PlannedRun, RunOutcome
 from fseed.records import FAILURE_FILE, clean_temporaries
 from fseed.training.attempt import Attempt
@@ -44,4 +44,6 @@ def classify_failure(error: BaseException) -> str:
         return "nan"
     if isinstance(error, ConnectionError | TimeoutError):
         return "network"
+    if isinstance(error, DataError):
+        return "data"
     return "config" if isinstance(error, UserError) else "error"
