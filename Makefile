@@ -9,7 +9,7 @@ GPU ?= $(if $(shell command -v nvidia-smi 2>/dev/null),1,0)
 TORCH_VERSION := $(shell sed -n 's/^torch==\([0-9.]*\).*/\1/p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format bench-cpu clean
+.PHONY: help setup demo test test-slow check format bench-cpu clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -29,8 +29,8 @@ demo: setup  ## run the main sweep on the embedded default and print its table
 test: setup  ## run the quick tests
 	$(BIN)/python -m pytest -q -m "not slow and not gpu"
 
-test-all: setup  ## run all tests but those that need a GPU
-	$(BIN)/python -m pytest -q -m "not gpu"
+test-slow: setup  ## run the slow tests (kills, trainings of every experiment)
+	$(BIN)/python -m pytest -q -m "slow and not gpu"
 
 check: setup  ## linter, formatter, type checker, import contracts
 	$(BIN)/ruff check .

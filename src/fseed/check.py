@@ -124,8 +124,10 @@ def print_parity(rows: Sequence["ParityRow"], *, skipped: str | None, tolerance:
                 f" {row.oracle} is {row.noise[name]:.1e} from itself (prompt against step)"
             )
     failed = sum(not row.passed for row in rows)
+    noisy = sum(row.passed and bool(row.beyond_tolerance) for row in rows)
     print(
-        f"parity: {len(rows) - failed} of {len(rows)} comparisons passed, tolerance {tolerance:.0e}"
+        f"parity: {len(rows) - failed} of {len(rows)} comparisons passed, {noisy} of them only"
+        f" within the oracle's own noise; tolerance {tolerance:.0e}"
     )
     if skipped is not None:
         print(f"skipped: {skipped}")

@@ -250,3 +250,15 @@ def test_padding_and_batch_mates_change_nothing(options):
 def test_negative_lstart_is_refused():
     with pytest.raises(UserError, match=r"lstart=-1; allowed: 1\.\.3"):
         FutureSeed(FutureSeedOptions(lstart=-1), num_layers=4, num_heads=2, width=32)
+
+
+def test_gates_stay_float32_under_autocast():
+    fs = build_future_seed(gate="inputgate")
+    with torch.no_grad():
+        fs.input_weight.normal_(generator=torch.Generator().manual_seed(0))
+    x_last = torch.randn(3, SMALL.width, generator=torch.Generator().manual_seed(1))
+    plain = fs.carry(build_state(), layer=2, x_last=x_last)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = fs.carry(build_state(), layer=2, x_last=x_last)
+    assert mixed.dtype == torch.float32
+    assert torch.equal(mixed, plain)

@@ -41,13 +41,6 @@ def test_every_parameter_gets_a_gradient():
     assert without == []
 
 
-def test_state_selection_follows_the_rows():
-    state = build_random_model()(TOKENS).state
-    chosen = state.select(torch.tensor([1, 1, 0]))
-    assert torch.equal(chosen.wkv[:, 0], state.wkv[:, 1])
-    assert torch.equal(chosen.att_shift[:, 2], state.att_shift[:, 0])
-
-
 def test_initialisation_is_the_official_one():
     shape = RWKV7Shape(
         num_layers=3, width=64, head_size=32, ffn_width=256, decay_rank=16, in_context_rank=16,

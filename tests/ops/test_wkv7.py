@@ -141,3 +141,11 @@ def test_a_first_call_in_inference_mode_leaves_later_gradients_intact():
     with torch.inference_mode():
         wkv7_chunked(*inputs, chunk_size=8)
     assert len(run_with_gradients(partial(wkv7_chunked, chunk_size=8), inputs)) == 9
+
+
+def test_second_derivatives_are_refused_not_wrong():
+    inputs = build_inputs(8)
+    y, _ = wkv7_chunked(*inputs)
+    (gradient,) = torch.autograd.grad(y.square().sum(), inputs[0], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()

@@ -11,10 +11,13 @@ from fseed.records import (
     CHOICES_FILE,
     CONFIG_FILE,
     FAILURE_FILE,
+    PREDICTION_TYPES,
+    PREDICTIONS_FILE,
     PROVENANCE_FILE,
     RESULT_FILE,
     SCHEMA_VERSION,
     write_json_atomic,
+    write_predictions,
     write_text_atomic,
 )
 
@@ -35,6 +38,8 @@ def finish(run: PlannedRun) -> None:
         **{"pair_key": run.pair_key, "arm_key": run.arm_key, "steps": 1},
         **{"primary_metric": "token_accuracy", "evaluations": []},
     }
+    columns = {name: [] for name in PREDICTION_TYPES}
+    write_predictions(run.run_dir / PREDICTIONS_FILE, columns)
     write_json_atomic(run.run_dir / RESULT_FILE, result)
 
 

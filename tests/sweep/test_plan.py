@@ -143,6 +143,13 @@ def test_a_result_of_another_run_does_not_count(plan: Plan) -> None:
     assert plan(["fs=scalar_l10"]).entries[1].state is RunState.unfinished
 
 
+def test_a_run_whose_predictions_are_gone_is_made_again(plan: Plan) -> None:
+    run = only(plan(["fs=scalar_l10"]), "scalar_l10")
+    finish(run)
+    (run.run_dir / "predictions.parquet").write_bytes(b"PAR1 torn")
+    assert plan(["fs=scalar_l10"]).entries[1].state is RunState.unfinished
+
+
 def test_a_finished_run_is_found_under_another_label(plan: Plan) -> None:
     run = only(plan(["fs=scalar_l8", "lstart=10"]), "scalar_l8,lstart=10")
     finish(run)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from fseed.config.schema import Accelerator, RunConfig
 from fseed.planned_run import PlannedRun
+from fseed.tasks.registry import data_fingerprint
 from tests.configs import build_config
 
 TINY = {
@@ -40,7 +41,7 @@ def plan(config: RunConfig, run_dir: Path, *, arm: str = "scalar_l10") -> Planne
         arm_key="bbbbbbbbbb",
         arm=arm,
         run_dir=run_dir,
-        data_hash="0" * 64,
+        data_hash=data_fingerprint(config.task, config.data),
         weights_hash=None,
         vocabulary_hash=None,
         code_hash="0" * 64,

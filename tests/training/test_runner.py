@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,56 @@ def test_a_nan_loss_fails_the_run_with_its_step(tmp_path):
     assert not (tmp_path / "result.json").exists()
 
 
+def test_data_that_changed_after_planning_is_refused(tmp_path):
+    run = replace(plan(tiny_config(), tmp_path), data_hash="0" * 64)
+    outcome = train_run(run)
+    assert (outcome.status, outcome.exit_code) == ("failed", 2)
+    assert "the data changed after this run was planned" in outcome.message
+    assert read_run(tmp_path).failure["class"] == "data"
+
+
+def test_torn_predictions_of_an_unsaved_start_do_not_block_the_run(tmp_path):
+    (tmp_path / "predictions.parquet").write_bytes(b"PAR1 torn")
+    assert train(tmp_path).status == "finished"
+
+
+def die_at_the_first_checkpoint(run_dir, monkeypatch):
+    original = SaveCheckpoint.on_train_batch_end
+
+    def save_and_die(self, trainer, *args):
+        original(self, trainer, *args)
+        if trainer.global_step in self.due:
+            raise Killed
+
+    monkeypatch.setattr(SaveCheckpoint, "on_train_batch_end", save_and_die)
+    with pytest.raises(Killed):
+        train(run_dir, budget__checkpoint_every_steps=2)
+    monkeypatch.undo()
+
+
+def test_predictions_lost_behind_a_checkpoint_are_named(tmp_path, monkeypatch):
+    die_at_the_first_checkpoint(tmp_path, monkeypatch)
+    (tmp_path / "predictions.parquet").unlink()
+    outcome = train(tmp_path, budget__checkpoint_every_steps=2)
+    assert outcome.exit_code == 2
+    assert "records before it are incomplete; delete the folder" in outcome.message
+
+
+def test_every_attempt_stands_in_the_provenance(tmp_path, monkeypatch):
+    die_at_the_first_checkpoint(tmp_path, monkeypatch)
+    train(tmp_path, budget__checkpoint_every_steps=2)
+    attempts = read_run(tmp_path).provenance["attempts"]
+    assert len(attempts) == 2
+    assert attempts[0]["versions"] == attempts[1]["versions"]
+
+
+def test_the_shuffled_control_differs_from_its_arm(tmp_path):
+    train(tmp_path / "arm", alpha__init=2.0)
+    train(tmp_path / "shuffled", "control=shuffled_state", alpha__init=2.0)
+    losses = [[row.get("loss") for row in stable_rows(tmp_path / n)] for n in ("arm", "shuffled")]
+    assert losses[0] != losses[1]
+
+
 def test_failure_classes():
     assert classify_failure(torch.OutOfMemoryError("x")) == "oom"
     assert classify_failure(MemoryError()) == "oom"
@@ -165,8 +216,8 @@ def test_weights_worse_than_uniform_are_refused_unless_told_otherwise(tmp_path, 
         return model
 
     original = attempt_module.build_model
-    monkeypatch.setattr(attempt_module, "build_model", build_bad_model)
     given = {"model__weights": "given.pth"}
+    monkeypatch.setattr(attempt_module, "check_weights_unchanged", lambda run: None)
     monkeypatch.setattr(
         attempt_module, "build_model", lambda config: build_bad_model(without_weights(config))
     )

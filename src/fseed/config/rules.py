@@ -73,6 +73,9 @@ RANGES: dict[str, Rule] = {
 }
 
 
+PRETRAINED_LR = 1e-4  # above it, an update is meant for random weights
+
+
 def check_values(config: RunConfig) -> None:
     """Raise UserError unless every value is in its range and the values fit each other.
 
@@ -81,6 +84,7 @@ def check_values(config: RunConfig) -> None:
     for key, value in leaves(config):
         _check_value(key, value)
     _check_budget(config)
+    _check_batch(config)
     _check_lengths(config)
     _check_source(config)
     _check_weights(config)
@@ -110,7 +114,7 @@ def notes(config: RunConfig) -> list[str]:
     found = []
     if config.fs.mode is Mode.prompt_fs:
         found += _clip_note(config) + _raw_note(config)
-    return found
+    return found + _learning_rate_note(config)
 
 
 def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -144,6 +148,15 @@ def _check_budget(config: RunConfig) -> None:
         raise UserError(
             f"budget: exactly one of steps and tokens counts, {given}\n"
             "write budget.steps=N, or budget.tokens=N budget.steps=null"
+        )
+
+
+def _check_batch(config: RunConfig) -> None:
+    batch_size, num_train = config.budget.batch_size, config.data.num_train
+    if batch_size > num_train:
+        raise UserError(
+            f"budget.batch_size={batch_size} is more than data.num_train={num_train}; "
+            "lower the one or raise the other"
         )
 
 
@@ -188,11 +201,23 @@ def _check_control(config: RunConfig) -> None:
             f"control={kind.value} alters a Future-Seed arm, and fs=no_fs is none; "
             "choose a preset, for example fs=scalar_l10"
         )
-    if kind is ControlKind.shuffled_state and config.budget.batch_size < 2:
-        raise UserError(
-            "control=shuffled_state takes the state of another sample of the batch: "
-            f"budget.batch_size={config.budget.batch_size} must be at least 2"
-        )
+    if kind is ControlKind.shuffled_state:
+        _check_batch_mates(config)
+
+
+def _check_batch_mates(config: RunConfig) -> None:
+    budget, data = config.budget, config.data
+    sizes = {
+        "budget.batch_size": budget.batch_size,
+        "budget.eval_batch_size": budget.eval_batch_size,
+        "data.num_validation": data.num_validation,
+    }
+    for key, size in sizes.items():
+        if size < 2:
+            raise UserError(
+                "control=shuffled_state takes the state of another sample of the batch: "
+                f"{key}={size} must be at least 2"
+            )
 
 
 def _check_backend(config: RunConfig) -> None:
@@ -253,6 +278,14 @@ def _clip_note(config: RunConfig) -> list[str]:
         return []
     return [
         f"fs_variant.clip={variant.clip:g} can never bind: strength x head size = {largest:.3g}"
+    ]
+
+
+def _learning_rate_note(config: RunConfig) -> list[str]:
+    if config.model.weights is None or config.optim.lr <= PRETRAINED_LR:
+        return []
+    return [
+        f"optim.lr={config.optim.lr:g} is high for given weights; optim=finetune is made for them"
     ]
 
 

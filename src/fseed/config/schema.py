@@ -201,7 +201,7 @@ class BudgetConfig:
     eval_every_steps: int | None = None  # null: only before the first and after the last step
     eval_batch_size: int = MISSING  # examples
     generate: bool = True  # greedy decoding at the last evaluation
-    checkpoint_every_steps: int | None = None  # null: with every evaluation
+    checkpoint_every_steps: int | None = None  # null: with evaluations, and every ~30 s
 
 
 @dataclass

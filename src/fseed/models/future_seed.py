@@ -90,7 +90,7 @@ class FutureSeed(nn.Module):
             self.input_weight = nn.Parameter(torch.zeros(seeded, width))
             self.input_bias = nn.Parameter(torch.zeros(seeded))
 
-    def seeds(self, layer: int) -> bool:
+    def is_seeded(self, layer: int) -> bool:
         """Tell whether ``layer`` starts from the layer below."""
         return layer >= self.start
 
@@ -105,6 +105,11 @@ class FutureSeed(nn.Module):
 
         ``x_last`` is the residual input of ``layer`` at the last true prompt token.
         """
+        # gates and states are float32 by contract; autocast would round the input gate's product
+        with torch.autocast(device_type=previous_final_state.device.type, enabled=False):
+            return self._transform(previous_final_state, layer=layer, x_last=x_last)
+
+    def _transform(self, previous_final_state: Tensor, *, layer: int, x_last: Tensor) -> Tensor:
         options = self.options
         state = previous_final_state.detach() if options.detach else previous_final_state
         if options.shuffle_states:

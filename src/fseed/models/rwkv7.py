@@ -28,10 +28,6 @@ class ModelState:
     wkv: Float[Tensor, "L B H V K"]
     ffn_shift: Float[Tensor, "L B C"]  # ln2 output of the last token
 
-    def select(self, rows: Int[Tensor, " R"]) -> "ModelState":
-        """Return the state of some samples of the batch, in the order of ``rows``."""
-        return ModelState(self.att_shift[:, rows], self.wkv[:, rows], self.ffn_shift[:, rows])
-
 
 @dataclass(frozen=True)
 class ModelOutput:
@@ -194,7 +190,7 @@ class RWKV7(nn.Module):
         finals: list[tuple[Tensor, Tensor, Tensor]] = []
         for i, block in enumerate(self.layers):
             initial_state = state.wkv[i]
-            if future_seed is not None and previous_state is not None and future_seed.seeds(i):
+            if future_seed is not None and previous_state is not None and future_seed.is_seeded(i):
                 last = _last_true(x, lengths)
                 initial_state = initial_state + future_seed.carry(
                     previous_state, layer=i, x_last=last

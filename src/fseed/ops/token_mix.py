@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def shift_tokens(
@@ -42,7 +43,9 @@ class _MixTokens(torch.autograd.Function):
         return torch.addcmul(x.unsqueeze(0), delta.unsqueeze(0), mixes[:, None, None, :])
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    @once_differentiable
+    # the decorator hides the parameter names from the type checker
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (gradient,) = gradients
         delta, mixes = ctx.saved_tensors
         to_shifted = (gradient * mixes[:, None, None, :]).sum(0)

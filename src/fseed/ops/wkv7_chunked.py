@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
 
@@ -84,7 +85,9 @@ class _Chunked(torch.autograd.Function):
         return _from_chunks(y, num_tokens), states[:, :, -1].clone()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor):
+    @once_differentiable
+    # the decorator hides the parameter names from the type checker
+    def backward(ctx: Any, *gradients: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
         dy, dfinal = gradients
         left, right, grow, shrink, products, inverse, written, states, step, kk, a = (
             ctx.saved_tensors

@@ -32,6 +32,7 @@ def find_alarms(runs: Sequence[Run], arms: Sequence[Arm]) -> list[str]:
         *_equal_numbers(runs, arms),
         *_constant_answers(runs),
         *_untied_aa_arms(arms),
+        *_unequal_installations(arms),
         *_torn_lines(runs),
     ]
 
@@ -66,6 +67,21 @@ def _constant_answers(runs: Sequence[Run]) -> list[str]:
         for run in runs
         if run.examples is not None and run.examples.constant_answer is not None
     ]
+
+
+def _unequal_installations(arms: Sequence[Arm]) -> list[str]:
+    """Report pairs that were computed by other versions or on another device."""
+    return [
+        f"{', '.join(differing)} differ between {run.record.path} and its baseline"
+        for arm in arms
+        for run, base in arm.pairs
+        if (differing := _differing_facts(run, base))
+    ]
+
+
+def _differing_facts(run: Run, base: Run) -> list[str]:
+    first, second = run.record.provenance, base.record.provenance
+    return [key for key in ("versions", "device") if first.get(key) != second.get(key)]
 
 
 def _untied_aa_arms(arms: Sequence[Arm]) -> list[str]:

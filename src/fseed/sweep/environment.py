@@ -48,10 +48,10 @@ def check_writable(folder: Path) -> None:
     The only sure way is to try: a folder is made in the nearest existing parent and removed.
     """
     place = folder
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    probe = place / f".fseed-{secrets.token_hex(4)}"
     try:
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        probe = place / f".fseed-{secrets.token_hex(4)}"
         probe.mkdir()
         probe.rmdir()
     except OSError as error:

@@ -10,7 +10,7 @@ from fseed.config.schema import BaselineRule, RunConfig
 from fseed.errors import UserError
 from fseed.identity import ARM_KEYS, canonical_config, identify, is_baseline
 from fseed.planned_run import PlannedRun
-from fseed.records import read_run
+from fseed.records import RecordError, read_run
 from fseed.sweep.environment import check_writable
 from fseed.sweep.lock import find_lock_holder
 from fseed.sweep.prepare import Preparer
@@ -178,7 +178,13 @@ def read_state(run: PlannedRun) -> RunState:
 def is_finished(run: PlannedRun) -> bool:
     """Tell whether the folder of a run holds a valid result of this very run."""
     record = read_run(run.run_dir)
-    return record.status == "finished" and record.run_id == run.run_id
+    if record.status != "finished" or record.run_id != run.run_id:
+        return False
+    try:
+        record.predictions()
+    except RecordError:  # the table could not use this run either: it is made again
+        return False
+    return True
 
 
 def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:

@@ -45,6 +45,7 @@ class Preparer:
         config = resolve_paths(config)
         config = replace(config, model=self._resolve_sizes(config.model))
         check_model(config)
+        build_shape(config.model)
         order = resolve_order(config.task.name, config.task.order)
         config = replace(config, task=replace(config.task, order=order))
         return Prepared(config, self._hash(config), notes(config))

@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from fseed.config.schema import Accelerator, LoggerKind, Precision, RunConfig
 from fseed.errors import RunInterrupted, UserError
+from fseed.models.checkpoint_header import weights_fingerprint
 from fseed.models.tokenizer import build_tokenizer
 from fseed.planned_run import PlannedRun
 from fseed.tasks.registry import get_task
@@ -45,7 +46,8 @@ class Attempt:
         self.log = RunLog(run.run_dir)
         model_config = self.config.model
         self.tokenizer = build_tokenizer(model_config.tokenizer, vocab_file=model_config.vocab_file)
-        self.data = load_examples(self.config, self.tokenizer)
+        check_weights_unchanged(run)
+        self.data = load_examples(self.config, self.tokenizer, data_hash=run.data_hash)
         self.task = get_task(self.config.task.name)
         model = build_model(self.config)
         check_vocabulary(model.shape.vocab_size, self.tokenizer.vocab_size)
@@ -158,6 +160,13 @@ def prepare_torch(config: RunConfig) -> None:
 def lightning_precision(precision: Precision) -> Literal["bf16-mixed", "32-true"]:
     """Return Lightning's word; master weights and AdamW states are float32 in both."""
     return "bf16-mixed" if precision is Precision.bf16 else "32-true"
+
+
+def check_weights_unchanged(run: PlannedRun) -> None:
+    """Refuse weights that are not those the run was planned with."""
+    path = run.config.model.weights
+    if path is not None and weights_fingerprint(path) != run.weights_hash:
+        raise UserError(f"{path} changed after this run was planned; start the command again")
 
 
 def check_vocabulary(model_vocab: int, tokenizer_vocab: int) -> None:

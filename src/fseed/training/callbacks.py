@@ -7,6 +7,7 @@ killed at any moment continues from c with complete records.
 import math
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,13 +96,17 @@ class EvaluateSplit(L.Callback):
         """Score the start unless a resumed run has it."""
         if self.run_log.evaluation_at(0) is None:
             self._evaluate(0, trainer)
-        first = self.run_log.evaluation_at(0)
-        assert first is not None
-        loss = first["metrics"]["loss"]
-        if self.max_first_loss is not None and not loss <= self.max_first_loss:
+        if self.max_first_loss is not None and trainer.global_step == 0:
+            self._check_weights(self.max_first_loss)
+
+    def _check_weights(self, max_first_loss: float) -> None:
+        # without Future-Seed: the question is whether the backbone was loaded rightly
+        plain = replace(self.evaluator, future_seed=None).evaluate(step=0, with_generation=False)
+        loss = plain.values["loss"]
+        if not loss <= max_first_loss:
             raise UserError(
                 f"the weights start at a loss of {loss:.2f} nats, above the uniform guess "
-                f"({self.max_first_loss:.2f}): probably mis-loaded, or of another tokenizer; "
+                f"({max_first_loss:.2f}): probably mis-loaded, or of another tokenizer; "
                 "model.allow_above_uniform=true trains anyway"
             )
 

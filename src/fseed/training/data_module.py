@@ -16,15 +16,22 @@ from fseed.training.batches import StepKeyedBatches, steps_for_tokens
 _LAST_LOADED: dict[str, TaskData] = {}
 
 
-def load_examples(config: RunConfig, tokenizer: Tokenizer) -> TaskData:
-    """Build the examples of a run and show the preflight; the runs that follow share them."""
-    key = json.dumps([asdict(config.task), asdict(config.data), tokenizer.fingerprint], default=str)
+def load_examples(config: RunConfig, tokenizer: Tokenizer, *, data_hash: str) -> TaskData:
+    """Build the examples of a run and show the preflight; the runs that follow share them.
+
+    Raises:
+        DataError: if the rows are not those of ``data_hash``, or there are too few.
+    """
+    source = [asdict(config.task), asdict(config.data), tokenizer.fingerprint, data_hash]
+    key = json.dumps(source, default=str)
     if key not in _LAST_LOADED:
         _LAST_LOADED.clear()
         try:
             data = load_task_data(config.task, config.data, tokenizer)
         except UserError as error:
             raise DataError(str(error)) from error
+        if data.data_hash != data_hash:
+            raise DataError("the data changed after this run was planned; start the command again")
         if config.trainer.progress:
             print(render(data.preflight), file=sys.stderr)
         _LAST_LOADED[key] = data

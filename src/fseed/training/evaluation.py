@@ -144,7 +144,7 @@ def pool_metrics(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
 
 def _pool(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     metrics = {"token_accuracy": _ratio(rows, "num_correct", "num_units")}
-    for name in rows[0].keys() - POOLED_KEYS:
+    for name in sorted(rows[0].keys() - POOLED_KEYS):
         scores = [row[name] for row in rows if row[name] is not None]
         if scores:
             short = "end_of_text_accuracy" if name == "end_of_text_correct" else name

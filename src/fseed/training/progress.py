@@ -47,7 +47,7 @@ class ShowProgress(L.Callback):
         batch_idx: int,
     ) -> None:
         """Advance by one step."""
-        last = self.run_log.training_rows[-1]
+        last = self.run_log.rows[-1]  # RecordSteps runs right before this callback
         status = f"loss {last['loss']:.3f}  {last['tokens_per_second']:,.0f} tok/s"
         self.bar.update(self.row, completed=trainer.global_step, status=status)
         if self.visible and not self.console.is_terminal and self._is_line_due(trainer.global_step):

@@ -21,6 +21,7 @@ from fseed.records import (
     PROVENANCE_FILE,
     RESULT_FILE,
     SCHEMA_VERSION,
+    read_run,
     write_json_atomic,
     write_text_atomic,
 )
@@ -30,6 +31,9 @@ from fseed.training.memory import peak_memory_gib
 from fseed.training.module import FutureSeedModule
 from fseed.training.run_log import RunLog
 
+# what may differ between the first start of a run and its continuation
+ATTEMPT_KEYS = ("started_at", "git_commit", "git_dirty_hash", "versions", "platform", "device")
+NOTE_MIXED = "continued on another installation or device, see attempts in provenance.json"
 NOTE_RANDOM = "backbone randomly initialised by the official RWKV-7 rules, no pre-training"
 
 
@@ -64,7 +68,10 @@ def write_provenance(run: PlannedRun, *, data: TaskData, model: RWKV7) -> None:
             "initialization": "random" if config.model.weights is None else "checkpoint",
         },
     }
-    write_json_atomic(run.run_dir / PROVENANCE_FILE, build_provenance(run) | facts)
+    provenance = build_provenance(run) | facts
+    earlier = read_run(run.run_dir).provenance.get("attempts", [])
+    attempt = {key: provenance[key] for key in ATTEMPT_KEYS}
+    write_json_atomic(run.run_dir / PROVENANCE_FILE, provenance | {"attempts": [*earlier, attempt]})
 
 
 def write_result(
@@ -95,17 +102,20 @@ def write_result(
         "gates": {"first": rows[0]["gates_before"], "last": rows[-1]["gates"]},
         "peak_memory_gib": max(row["memory_gib"] for row in rows),
         "tokens_per_second": log.total("tokens") / sum(row["seconds"] for row in rows),
-        "notes": collect_notes(run.config),
+        "notes": collect_notes(run),
     }
     write_json_atomic(run.run_dir / RESULT_FILE, result)
     if not output.keep_checkpoint:
         log.checkpoint_path.unlink(missing_ok=True)
 
 
-def collect_notes(config: RunConfig) -> list[str]:
+def collect_notes(run: PlannedRun) -> list[str]:
     """Return what a reader of the numbers has to know beside them."""
-    start = [] if config.model.weights is not None else [NOTE_RANDOM]
-    return start + notes(config)
+    start = [] if run.config.model.weights is not None else [NOTE_RANDOM]
+    attempts = read_run(run.run_dir).provenance["attempts"]
+    first = {key: attempts[0][key] for key in ("versions", "device")}
+    is_mixed = any(attempt[key] != value for attempt in attempts for key, value in first.items())
+    return start + ([NOTE_MIXED] if is_mixed else []) + notes(run.config)
 
 
 def write_failure(run: PlannedRun, *, failure: str, error: BaseException) -> None:

@@ -8,6 +8,7 @@ from fseed.errors import UserError
 from fseed.records import (
     METRICS_FILE,
     PREDICTIONS_FILE,
+    RecordError,
     append_metrics,
     read_metrics,
     read_run,
@@ -47,10 +48,16 @@ class RunLog:
         truncate_metrics(metrics_path, after_step=step)
         self.rows = read_metrics(metrics_path)[0] if metrics_path.exists() else []
         self.predictions = []
-        if (self.run_dir / PREDICTIONS_FILE).exists():
+        if step < 0:
+            return
+        try:
             rows = read_run(self.run_dir).predictions().to_pylist()
-            self.predictions = [row for row in rows if row["step"] <= step]
-        if step >= 0 and (len(self.training_rows) != step or self.evaluation_at(0) is None):
+        except RecordError:
+            rows = []
+        self.predictions = [row for row in rows if row["step"] <= step]
+        scored = {row["step"] for row in self.predictions}
+        wanted = {row["step"] for row in self.evaluation_rows}
+        if len(self.training_rows) != step or 0 not in scored or scored != wanted:
             raise UserError(
                 f"{self.run_dir}: the checkpoint is at step {step}, but the records before it are "
                 "incomplete; delete the folder to start this run anew"

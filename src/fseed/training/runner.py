@@ -19,11 +19,11 @@ def train_run(run: PlannedRun, *, position: str = "1/1") -> RunOutcome:
     same run. Ends with ``result.json`` or ``failure.json``.
     """
     gc.collect()  # module, trainer and callbacks of a run before this one refer to each other
-    clean_temporaries(run.run_dir)
-    (run.run_dir / FAILURE_FILE).unlink(missing_ok=True)
-    write_config(run)
     try:
         with InterruptFlag() as flag:
+            clean_temporaries(run.run_dir)
+            (run.run_dir / FAILURE_FILE).unlink(missing_ok=True)
+            write_config(run)
             Attempt(run, flag, position=position).run_to_end()
     except (RunInterrupted, KeyboardInterrupt) as error:
         write_failure(run, failure="interrupted", error=error)
@@ -33,6 +33,8 @@ def train_run(run: PlannedRun, *, position: str = "1/1") -> RunOutcome:
         if isinstance(error, UserError):
             return RunOutcome("failed", str(error), 2)
         return RunOutcome("failed", f"{type(error).__name__}: {error}", 1)
+    if flag.requested:  # asked for while the result was written: nothing is left to continue
+        return RunOutcome("interrupted", f"stopped after {run.run_dir.name} had finished", 130)
     return RunOutcome("finished", str(run.run_dir), 0)
 
 
