@@ -156,3 +156,21 @@ def test_every_range_belongs_to_a_key() -> None:
     assert keys["fs_variant.gate"] is Gate.scalar
     assert keys["fs_variant.norm"] is Norm.rms
     assert keys["control.kind"] is ControlKind.none
+
+
+@pytest.mark.parametrize("key", ["budget__batch_size", "budget__eval_batch_size"])
+def test_a_shuffled_state_needs_a_batch_mate_wherever_it_is_read(key: str) -> None:
+    values = {"control__kind": "shuffled_state", key: 1}
+    with pytest.raises(UserError, match=rf"{key.replace('__', '.')}=1 must be at least 2"):
+        check_values(build_config(**values))
+
+
+def test_a_batch_larger_than_the_training_rows_is_refused() -> None:
+    with pytest.raises(UserError, match=r"batch_size=600 is more than data\.num_train=500"):
+        check_values(build_config(budget__batch_size=600, data__num_train=500))
+
+
+def test_a_high_learning_rate_on_given_weights_is_noted() -> None:
+    given = {"model__weights": "/path/x.pth", "optim__lr": 1e-3}
+    assert any("optim=finetune" in note for note in notes(build_config(**given)))
+    assert notes(build_config(**given | {"optim__lr": 3e-5})) == []
