@@ -88,7 +88,7 @@ class Scripted:
 def run_script(scripts: list[list[int]], *, max_new_tokens: int) -> tuple[list[list[int]], int]:
     model = Scripted(scripts)
     first = model.logits(model.scripts[:, 0])
-    found = generate(model, None, first, max_new_tokens=max_new_tokens, end_of_text=END)  # type: ignore[arg-type]
+    found = generate(model, None, first, max_new_tokens=max_new_tokens, end_of_text=END)
     return found, model.steps
 
 
@@ -152,4 +152,4 @@ def test_low_temperature_is_greedy(model: RWKV7) -> None:
 def test_bad_options(model: RWKV7, options: dict[str, object], message: str) -> None:
     state, logits = read(model, PROMPTS[:1])
     with pytest.raises(ValueError, match=message):
-        generate(model, state, logits, max_new_tokens=1, end_of_text=END, **options)  # type: ignore[arg-type]
+        generate(model, state, logits, max_new_tokens=1, end_of_text=END, **options)

@@ -156,7 +156,7 @@ def change_output(
     forward = RWKV7.forward
 
     def changed(self: RWKV7, *args: object, **kwargs: object) -> ModelOutput:
-        output = forward(self, *args, **kwargs)  # type: ignore[arg-type]
+        output = forward(self, *args, **kwargs)
         return ModelOutput(output.hidden, change(output.state))
 
     monkeypatch.setattr(RWKV7, "forward", changed)
@@ -203,7 +203,7 @@ def test_wrong_decay_constant_fails(
 def test_wrong_group_norm_epsilon_fails(weights: Weights, expected: dict[str, Trace]) -> None:
     model = build_model(weights)
     for block in model.blocks:
-        block.att.ln_x.eps = 1e-5  # type: ignore[union-attr]
+        block.att.ln_x.eps = 1e-5
     assert failures(model, expected) >= {"prompt/logits", "step/logits"}
 
 

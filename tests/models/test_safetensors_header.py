@@ -53,7 +53,7 @@ def test_size_of_the_file_must_fit(tmp_path: Path) -> None:
         {"a": 1},
         {"a": {"dtype": "F32"}},
         {"a": entry([3], end=8)},
-        {"a": entry(["x"], end=8)},  # type: ignore[list-item]
+        {"a": entry(["x"], end=8)},
         {"a": {"dtype": "F32", "shape": 2, "data_offsets": [0, 8]}},
         {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0]}},
         {"a": {"dtype": "F32", "shape": [2], "data_offsets": "xy"}},

@@ -100,7 +100,7 @@ def test_a_baseline_that_would_differ_is_refused(plan: Plan) -> None:
         return replace(compose("fs=no_fs"), config=build_config("fs=no_fs", budget__steps=7))
 
     with pytest.raises(UserError, match=r"baseline of scalar_l10 would differ .* budget\.steps"):
-        plan_sweep([compose("fs=scalar_l10")], compose=other_steps)  # type: ignore[arg-type]
+        plan_sweep([compose("fs=scalar_l10")], compose=other_steps)
 
 
 def test_a_bad_point_stops_the_plan_before_anything_is_written(plan: Plan, tmp_path: Path) -> None:

@@ -110,14 +110,7 @@ class EvaluateSplit(L.Callback):
                 "model.allow_above_uniform=true trains anyway"
             )
 
-    def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: PromptAnswer,
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any, **_unused: Any) -> None:
         """Score when due."""
         if trainer.global_step in self.due:
             self._evaluate(trainer.global_step, trainer)
@@ -143,14 +136,7 @@ class SaveCheckpoint(L.Callback):
         self.path, self.due = path, due
         self._saved_at, self._save_seconds = time.monotonic(), 0.0
 
-    def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: PromptAnswer,
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any, **_unused: Any) -> None:
         """Save when due."""
         now = time.monotonic()
         patience = max(MAX_LOST_SECONDS, 20 * self._save_seconds)
@@ -166,14 +152,7 @@ class StopWhenAsked(L.Callback):
         """Watch ``flag``, save to ``path``."""
         self.flag, self.path = flag, path
 
-    def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: PromptAnswer,
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any, **_unused: Any) -> None:
         """Leave with RunInterrupted; every record of this step is already on disk."""
         if self.flag.requested:
             save_checkpoint(trainer, self.path)

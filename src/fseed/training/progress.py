@@ -6,7 +6,6 @@ import lightning as L
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from fseed.models.prompt_answer import PromptAnswer
 from fseed.training.run_log import RunLog
 
 PLAIN_LINES = 4  # progress lines of a run without a terminal
@@ -38,14 +37,7 @@ class ShowProgress(L.Callback):
         """Begin where a resumed run left off."""
         self.bar.update(self.row, completed=trainer.global_step)
 
-    def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: PromptAnswer,
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any, **_unused: Any) -> None:
         """Advance by one step."""
         last = self.run_log.rows[-1]  # RecordSteps runs right before this callback
         status = f"loss {last['loss']:.3f}  {last['tokens_per_second']:,.0f} tok/s"
