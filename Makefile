@@ -9,10 +9,10 @@ GPU ?= $(if $(shell command -v nvidia-smi 2>/dev/null),1,0)
 TORCH_VERSION := $(shell sed -n 's/^torch==\([0-9.]*\).*/\1/p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format bench-cpu clean
+.PHONY: help setup demo test test-slow check format bench-cpu bench-tokenizer clean
 
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 setup: $(STAMP)  ## create the virtual environment and install everything
 
@@ -27,7 +27,7 @@ demo: setup  ## run the main sweep on the embedded default and print its table
 	$(BIN)/python -m fseed.run task=hotpot fs=scalar_l10 seed=0,1,2 -m
 
 test: setup  ## run the quick tests
-	$(BIN)/python -m pytest -q -m "not slow and not gpu"
+	$(BIN)/python -m pytest -q -n auto -m "not slow and not gpu"
 
 test-slow: setup  ## run the slow tests (kills, trainings of every experiment)
 	$(BIN)/python -m pytest -q -m "slow and not gpu"
@@ -44,6 +44,9 @@ format: setup  ## apply the formatter and the linter's fixes
 
 bench-cpu: setup  ## speed and memory ratios on the CPU
 	$(BIN)/python -m tests.bench_cpu
+
+bench-tokenizer: setup  ## speed of the World tokenizer against the rwkv package
+	$(BIN)/python -m tests.bench_tokenizer
 
 clean:  ## remove the virtual environment and caches (never results)
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -8,6 +8,10 @@ import pytest
 # tiny tensors: a second thread costs more than it computes; read when torch is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
+# a fixed width, whatever the test runner sets
+os.environ.pop("COLUMNS", None)
+# tests build their examples and leave the user's cache alone
+os.environ["FSEED_CACHE"] = "off"
 
 
 @pytest.fixture(scope="session")

@@ -156,6 +156,9 @@ def test_code_hash_follows_the_sources(tmp_path: Path, monkeypatch: pytest.Monke
     first = code_fingerprint()
     (package / "results" / "tables.py").write_text("c = 1\n")
     (package / "ops" / "op.pyc").write_text("compiled")
+    # where numba keeps its machine code
+    (package / "models" / "__pycache__").mkdir()
+    (package / "models" / "__pycache__" / "longest_match.py311.nbi").write_text("compiled")
     assert code_fingerprint() == first
     (package / "ops" / "op.py").write_text("b = 2\n")
     second = code_fingerprint()

@@ -11,7 +11,7 @@ import yaml
 
 from fseed import atomic, records
 from fseed.errors import UserError
-from fseed.record_schema import RecordError, read_mapping
+from fseed.record_schema import OPTIONAL_COLUMNS, RecordError, read_mapping
 from tests.results.builders import RunSpec, config_of, fail_run, finish_run, identity_of, start_run
 
 SPEC = RunSpec()
@@ -168,12 +168,12 @@ class TestReadRun:
     @pytest.mark.parametrize(
         ("name", "text", "reason"),
         [
-            ("result.json", '{"schema_version": 1', "result.json: not valid JSON"),
-            ("result.json", '{"schema_version": 2}', "unknown schema version 2; this fseed reads"),
+            ("result.json", '{"schema_version": 2', "result.json: not valid JSON"),
+            ("result.json", '{"schema_version": 3}', "unknown schema version 3; this fseed reads"),
             ("result.json", '{"accuracy": 1}', "no schema_version, so not a record of fseed"),
             (
                 "result.json",
-                '{"schema_version": 1}',
+                '{"schema_version": 2}',
                 "result.json: lacks run_id, pair_key, arm_key, status",
             ),
             ("result.json", "[]", "result.json: holds no mapping"),
@@ -181,7 +181,7 @@ class TestReadRun:
             ("provenance.json", "\xff", "provenance.json: not valid JSON"),
             ("config.yaml", "a: [1", "config.yaml: not valid YAML"),
             ("config.yaml", "- 1", "config.yaml: holds no mapping"),
-            ("choices.json", '{"schema_version": 1, "arm": 3}', "arm is 3, not str"),
+            ("choices.json", '{"schema_version": 2, "arm": 3}', "arm is 3, not str"),
         ],
     )
     def test_what_is_wrong_with_a_file_is_the_reason(
@@ -240,7 +240,7 @@ class TestPredictions:
             records.read_run(path).predictions()
 
     def test_writer_refuses_missing_columns_and_takes_no_generation(self, tmp_path: Path) -> None:
-        columns = {name: [] for name in records.PREDICTION_TYPES if name != "prediction"}
+        columns = {name: [] for name in records.PREDICTION_TYPES if name not in OPTIONAL_COLUMNS}
         records.write_predictions(tmp_path / "p.parquet", {**columns, "f1": []})
         types = {f.name: str(f.type) for f in parquet.read_schema(tmp_path / "p.parquet")}
         assert types["f1"] == "double"

@@ -25,7 +25,7 @@ VOLATILE_KEYS = (
 )
 
 # source that can change a number; the rest only plans, records and reports
-CODE_PARTS = ("ops", "models", "tasks", "training", "config/schema.py")
+CODE_PARTS = ("ops", "models", "sandbox", "tasks", "training", "config/schema.py")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,13 +104,24 @@ def code_fingerprint() -> str:
     return _hash_files(files)
 
 
+def source_fingerprint(parts: Iterable[str]) -> str:
+    """Return the SHA-256 of the files below ``parts`` of the installed package."""
+    package = Path(__file__).resolve().parent
+    return _hash_files(("fseed", package, path) for path in _source_files(package, parts))
+
+
 def _source_files(root: Path, parts: Iterable[str]) -> list[Path]:
     found: list[Path] = []
     for part in parts:
         path = root / part
         candidates = [path] if path.is_file() else sorted(path.rglob("*"))
-        found += [file for file in candidates if file.is_file() and file.suffix != ".pyc"]
+        found += [file for file in candidates if file.is_file() and not _is_compiled(file)]
     return found
+
+
+def _is_compiled(file: Path) -> bool:
+    """Tell code that Python or numba compiled from source."""
+    return file.suffix == ".pyc" or file.parent.name == "__pycache__"
 
 
 def _hash_files(files: Iterable[tuple[str, Path, Path]]) -> str:

@@ -8,7 +8,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 CONFIG_FILE = "config.yaml"
 CHOICES_FILE = "choices.json"
@@ -29,10 +29,21 @@ PREDICTION_TYPES = {
     "step": "int32",
     "num_units": "int32",
     "num_correct": "int32",
+    "num_correct_full": "int32",  # among the whole vocabulary, not only the labels offered
+    "num_answer_tokens": "int32",  # without end of text
+    "num_tokens_correct": "int32",
     "loss_sum": "double",
-    "num_tokens": "int32",
-    "prediction": "string",
+    "num_tokens": "int32",  # with end of text
+    "score": "double",  # what the example adds to the primary metric: sum(score) / sum(weight)
+    "weight": "double",
+    "gold": "string",  # labels of the units
+    "predicted": "string",
+    "label_scores": "list<double>",  # probability of the second of two labels, a unit each
+    "prediction": "string",  # greedy answer
+    "outcome": "string",  # how the greedy program ended in the sandbox
 }
+# of PREDICTION_TYPES, these may be absent: not every task has labels or decodes freely
+OPTIONAL_COLUMNS = frozenset({"gold", "predicted", "label_scores", "prediction", "outcome"})
 _IDENTITY = {"run_id": str, "pair_key": str, "arm_key": str}
 # what readers rely on; other keys are optional
 REQUIRED_KEYS: dict[str, dict[str, type]] = {

@@ -32,6 +32,7 @@ from fseed.record_schema import (
     FAILURE_CLASSES,
     FAILURE_FILE,
     METRICS_FILE,
+    OPTIONAL_COLUMNS,
     PREDICTION_TYPES,
     PREDICTIONS_FILE,
     PROVENANCE_FILE,
@@ -98,12 +99,21 @@ def write_predictions(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
     """Write predictions.parquet with the column types of ``PREDICTION_TYPES``."""
     import pyarrow
 
-    missing = PREDICTION_TYPES.keys() - columns.keys() - {"prediction"}
+    missing = PREDICTION_TYPES.keys() - columns.keys() - OPTIONAL_COLUMNS
     if missing:
         raise ValueError(f"predictions lack the columns {sorted(missing)}")
     kinds = {name: PREDICTION_TYPES.get(name, "double") for name in columns}
-    schema = pyarrow.schema([(n, pyarrow.type_for_alias(kind)) for n, kind in kinds.items()])
+    schema = pyarrow.schema([(name, _arrow_type(kind)) for name, kind in kinds.items()])
     write_parquet_atomic(path, pyarrow.table(dict(columns), schema=schema))
+
+
+def _arrow_type(kind: str) -> Any:
+    """Return the Arrow type of a name in ``PREDICTION_TYPES``."""
+    import pyarrow
+
+    if kind.startswith("list<"):
+        return pyarrow.list_(_arrow_type(kind[len("list<") : -1]))
+    return pyarrow.type_for_alias(kind)
 
 
 def append_metrics(path: Path, row: Mapping[str, Any]) -> None:
@@ -182,9 +192,9 @@ class RunRecord:
             raise RecordError(f"{PREDICTIONS_FILE} is missing") from error
         except (OSError, pyarrow.ArrowException) as error:
             raise RecordError(f"{PREDICTIONS_FILE}: {one_line(error)}") from error
-        told = {entry.name: str(entry.type) for entry in table.schema}
+        told = {entry.name: str(entry.type).replace("element: ", "") for entry in table.schema}
         for name, kind in PREDICTION_TYPES.items():
-            found = told.get(name, kind if name == "prediction" else "missing")
+            found = told.get(name, kind if name in OPTIONAL_COLUMNS else "missing")
             if found != kind:
                 raise RecordError(f"{PREDICTIONS_FILE}: column {name} is {found}, not {kind}")
         return table

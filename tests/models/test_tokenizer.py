@@ -1,8 +1,11 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow.parquet import read_table
 from rwkv.rwkv_tokenizer import TRIE_TOKENIZER
 
 from fseed.config.schema import TokenizerKind
@@ -57,13 +60,45 @@ def test_world_equals_the_official_tokenizer(
     assert world.decode(ids) == text
 
 
-@given(data=st.one_of(st.binary(max_size=200), st.text(max_size=80).map(str.encode)))
-def test_world_equals_the_official_tokenizer_on_any_bytes(
-    world: WorldTokenizer, official: TRIE_TOKENIZER, data: bytes
+pieces = st.one_of(
+    st.binary(max_size=20),
+    st.text(max_size=20).map(str.encode),
+    st.text(st.characters(categories=["Cs"]), max_size=3).map(
+        lambda text: text.encode("utf-8", "surrogatepass")
+    ),
+    # the beginning of an entry, so that matches fail late
+    st.tuples(st.integers(1, 65_529), st.integers(1, 128)),
+)
+
+
+@given(parts=st.lists(pieces, max_size=12))
+def test_world_equals_the_official_tokenizer_on_any_mixture(
+    world: WorldTokenizer, official: TRIE_TOKENIZER, parts: list[bytes | tuple[int, int]]
 ) -> None:
+    data = b"".join(
+        part if isinstance(part, bytes) else official.idx2token[part[0]][: part[1]]
+        for part in parts
+    )
     ids = world.encode_bytes(data)
     assert ids == official.encodeBytes(data)
     assert world.decode_bytes(ids) == data
+
+
+def test_world_equals_the_official_tokenizer_on_every_two_bytes(
+    world: WorldTokenizer, official: TRIE_TOKENIZER
+) -> None:
+    data = b"".join(bytes([first, second]) for first in range(256) for second in range(256))
+    assert world.encode_bytes(data) == official.encodeBytes(data)
+    for value in range(256):
+        assert world.encode_bytes(bytes([value])) == official.encodeBytes(bytes([value]))
+
+
+def test_world_equals_the_official_tokenizer_on_real_text(
+    world: WorldTokenizer, official: TRIE_TOKENIZER, shared_data: Path
+) -> None:
+    rows = read_table(shared_data / "text" / "wikitext2_raw_test.parquet")["text"].to_pylist()
+    text = "\n".join(rows)[:300_000]
+    assert world.encode(text) == official.encode(text)
 
 
 def test_every_world_token_is_one_id(world: WorldTokenizer, official: TRIE_TOKENIZER) -> None:
@@ -107,10 +142,14 @@ def test_both_kinds_have_the_shared_facts() -> None:
 
 
 def test_given_vocabulary_file_is_used(tmp_path: Path) -> None:
-    path = write_vocabulary(tmp_path / "v.txt", ["300 'abc' 3", "301 'abcdefg' 7"])
+    lines = ["300 'abc' 3", "301 'abcdefg' 7", r"302 'x\ty' 3", "303 'a\u00e9' 3"]
+    path = write_vocabulary(tmp_path / "v.txt", [*lines, '304 "qq" 2', r"305 b'\xff\xff' 2"])
     tokenizer = build_tokenizer(TokenizerKind.world, vocab_file=str(path))
     assert tokenizer.encode("abcabcdef") == [300, 300, 101, 102, 103]
     assert tokenizer.encode("abcdefgx") == [301, 121]
+    assert tokenizer.encode("x\tya\u00e9qq") == [302, 303, 304]
+    assert tokenizer.encode_bytes(b"\xff\xff\xff") == [305, 256]
+    assert tokenizer.encode("abcdefgx") == TRIE_TOKENIZER(str(path)).encode("abcdefgx")
 
 
 @pytest.mark.parametrize(
@@ -153,6 +192,16 @@ def test_missing_vocabulary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'fseed\[world\]'"):
         build_tokenizer(TokenizerKind.world)
+
+
+def test_byte_tokenizer_needs_no_numba() -> None:
+    script = (
+        "import sys; sys.modules['numba'] = None\n"
+        "from fseed.config.schema import TokenizerKind\n"
+        "from fseed.models.tokenizer import build_tokenizer\n"
+        "assert build_tokenizer(TokenizerKind.byte).encode('ab') == [97, 98]\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
 def test_byte_tokenizer_takes_no_vocabulary() -> None:

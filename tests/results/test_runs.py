@@ -30,14 +30,14 @@ def test_a_finished_run_becomes_a_row(tmp_path: Path) -> None:
     assert run.first == {"token_accuracy": 0.0, "loss": 5.5}
     assert run.counts == {"token_accuracy": 10, "loss": 10}
     assert run.examples is not None
-    assert run.examples.correct.tolist() == [2, 0, 1, 3]
+    assert run.examples.scores.tolist() == [2, 0, 1, 3]
 
 
 def test_examples_are_ordered_by_id(tmp_path: Path) -> None:
     spec = RunSpec(ids=("d", "a", "c", "b"), correct=(0, 1, 1, 0))
     run = load(finish_run(tmp_path, spec))
     assert run.examples is not None
-    assert run.examples.correct.tolist() == [1, 0, 1, 0]
+    assert run.examples.scores.tolist() == [1, 0, 1, 0]
 
 
 def test_content_tells_one_bit_of_loss_and_one_letter(tmp_path: Path) -> None:

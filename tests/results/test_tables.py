@@ -95,7 +95,18 @@ def test_only_baselines_are_shown_as_runs(tmp_path: Path) -> None:
     finish_run(tmp_path, RunSpec())
     lines = printed(tmp_path)
     assert "no arm to compare: all runs are no_fs baselines" in lines
-    assert any(line.startswith("no_fs") and "finished" in line for line in lines)
+    assert any(line.startswith("no_fs ") for line in lines)
+
+
+def test_runs_tell_once_what_they_share(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        finish_run(tmp_path, RunSpec(seed=seed))
+    lines = printed(tmp_path)
+    told = "  every run: task hotpot, status finished, metric token_accuracy"
+    assert any(line.startswith(told) for line in lines)
+    (first, second) = (line for line in lines if line.startswith("no_fs "))
+    assert first.split()[:2] == ["no_fs", "0"]
+    assert second.split()[:2] == ["no_fs", "1"]
 
 
 def test_nothing_found_prints_no_table(tmp_path: Path) -> None:
@@ -107,7 +118,8 @@ def test_markdown_cells_keep_bars_apart(tmp_path: Path) -> None:
     write_sweep(tmp_path, arms={"scalar_l10": 0.1}, num_seeds=3, num_examples=10)
     fail_run(tmp_path, RunSpec(arm="raw_l10"), message="a | b")
     text = render_markdown(collect_runs([tmp_path]))
-    table = [line for line in text.splitlines() if line.startswith("| hotpot")]
+    paired, _ = text.split("**runs**")
+    table = [line for line in paired.splitlines() if line.startswith("| hotpot")]
     assert len(table) == 2
     assert "a \\| b" in table[0]
     assert {line.replace("\\|", "").count("|") for line in table} == {16}

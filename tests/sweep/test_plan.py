@@ -128,7 +128,7 @@ def test_states_on_disk(plan: Plan) -> None:
     fail(runs[2])
     finish(runs[3])
     finish(runs[4])
-    (runs[4].run_dir / RESULT_FILE).write_text('{"schema_version": 1, "stat')
+    (runs[4].run_dir / RESULT_FILE).write_text('{"schema_version": 2, "stat')
     fail(runs[5], kind="interrupted")
     found = plan(*words)
     states = [entry.state.value for entry in found.entries]

@@ -25,12 +25,44 @@ def test_arrow_types_match_by_structure():
 
 
 @pytest.mark.parametrize(
+    ("arrow_type", "kind", "fits"),
+    [
+        (pa.float32(), "number", True),
+        (pa.float64(), "number", True),
+        (pa.uint8(), "number", True),
+        (pa.bool_(), "number", False),
+        (pa.string(), "number", False),
+        (pa.bool_(), "boolean", True),
+        (pa.int8(), "boolean", False),
+        (pa.bool_(), "integer", False),
+        (pa.large_list(pa.list_(pa.float32())), [["number"]], True),
+        (pa.list_(pa.bool_()), ["number"], False),
+        (pa.struct({"valid": pa.bool_()}), {"valid": "boolean"}, True),
+        (pa.binary(), "string", False),
+    ],
+)
+def test_arrow_numbers_and_booleans(arrow_type, kind, fits):
+    assert matches_arrow(arrow_type, kind) == fits
+
+
+@pytest.mark.parametrize(
     ("value", "kind", "fits"),
     [
         ("a", "string", True),
         (None, "string", False),
         (True, "integer", False),
         (3, "integer", True),
+        (3.0, "integer", False),
+        (3, "number", True),
+        (0.5, "number", True),
+        (True, "number", False),
+        ("3", "number", False),
+        (None, "number", False),
+        (True, "boolean", True),
+        (1, "boolean", False),
+        ("true", "boolean", False),
+        ([0.5, 1], ["number"], True),
+        ([[True], [1]], [["boolean"]], False),
         ([["a"], []], [["string"]], True),
         ([["a"], [1]], [["string"]], False),
         ({"a": "x", "b": 1}, {"a": "string"}, True),
@@ -68,4 +100,7 @@ def test_wrong_types_are_listed_with_the_wanted_ones():
 def test_types_are_described_in_words():
     assert (
         describe_type({"t": ["string"], "n": "integer"}) == "struct(t: list of string, n: integer)"
+    )
+    assert describe_type([{"x": "number", "ok": "boolean"}]) == (
+        "list of struct(x: number, ok: boolean)"
     )

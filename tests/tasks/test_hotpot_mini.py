@@ -5,7 +5,7 @@ from collections import Counter
 from itertools import islice
 
 import pytest
-from task_helpers import Bytes
+from task_helpers import Bytes, PlainBuild
 
 from fseed.tasks.encoding import encode_example
 from fseed.tasks.hotpot import HOTPOT, build_example, read_key
@@ -25,12 +25,16 @@ def rows():
 
 def encode(row):
     return encode_example(
-        build_example(row),
+        build_example(row, PlainBuild()),
         HOTPOT.orders["question_last"],
         tokenizer=Bytes(),
         max_length_tokens=260,
         max_answer_tokens=8,
     )
+
+
+def prompt_of(encoded):
+    return bytes(encoded.prompt_ids).decode()
 
 
 def parse(prompt):
@@ -85,7 +89,7 @@ def test_rows_are_deterministic_and_more_rows_extend_a_split(rows):
 def test_every_prompt_determines_its_answer(rows):
     for row in rows:
         encoded = encode(row)
-        assert solve(encoded.prompt_text) == row["answer"]
+        assert solve(prompt_of(encoded)) == row["answer"]
         assert not encoded.is_cut
 
 
@@ -121,7 +125,7 @@ def test_splits_share_no_id_no_name_and_no_context():
         assert ids[left].isdisjoint(ids[right])
     for split in SPLITS:
         keys = [read_key(row) for row in rows_of(split, 200)]
-        assert set().union(*(key.gold for key in keys)) <= names[split]
+        assert set().union(*(key.groups for key in keys)) <= names[split]
     assert min(map(len, names.values())) > 200
 
 
@@ -162,7 +166,7 @@ def test_answer_stands_in_any_paragraph(rows, opening):
     places = Counter()
     for row in rows:
         if row["question"].startswith(opening):
-            people, _ = parse(encode(row).prompt_text)
+            people, _ = parse(prompt_of(encode(row)))
             places[
                 next(
                     i
@@ -197,7 +201,7 @@ def test_rank_of_the_age_does_not_tell_the_name(rows):
     ranks = Counter()
     for row in rows:
         if row["question"].startswith("Who"):
-            people, _ = parse(encode(row).prompt_text)
+            people, _ = parse(prompt_of(encode(row)))
             ages = sorted(facts[1] for facts in people.values())
             ranks[ages.index(people[row["answer"]][1])] += 1
     assert_uniform(ranks, num_values=4)
@@ -205,7 +209,7 @@ def test_rank_of_the_age_does_not_tell_the_name(rows):
 
 def test_context_offers_many_candidates_and_its_form_tells_nothing(rows):
     for row in rows[:200]:
-        people, _ = parse(encode(row).prompt_text)
+        people, _ = parse(prompt_of(encode(row)))
         assert len({facts[0] for facts in people.values()}) == 4
         assert len({facts[1] // 10 for facts in people.values()}) == 4
         assert {facts[2] for facts in people.values()} == set(people)
@@ -222,7 +226,7 @@ def test_no_constant_answer_is_frequent(rows):
 def test_first_hop_alone_does_not_answer_a_bridge(rows):
     for row in rows:
         if row["type"] == "bridge":
-            people, question = parse(encode(row).prompt_text)
+            people, question = parse(prompt_of(encode(row)))
             named = next(word for word in re.findall(r"\w+", question) if word in people)
             assert row["answer"] not in (people[named][0], str(people[named][1]))
 

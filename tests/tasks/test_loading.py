@@ -12,7 +12,9 @@ from task_helpers import (
     make_rows,
     task_config,
     write_data,
+    write_jsonl,
     write_parquet,
+    write_with_broken_text,
 )
 
 from fseed.config.schema import SourceKind
@@ -29,6 +31,10 @@ def load(data, *, splits=("train", "validation"), tokenizer=None, **changes):
 
 def local(root, **changes):
     return data_config(SourceKind.local, root=str(root), **changes)
+
+
+def prompt_of(example):
+    return bytes(example.prompt_ids).decode()
 
 
 def ids(examples):
@@ -58,7 +64,7 @@ def test_mini_has_the_wanted_sizes_and_plain_reports():
 @pytest.mark.parametrize(("order", "first"), [("q_after", "Context"), ("q_first", "Question")])
 def test_aliases_of_orders_are_resolved(order, first):
     loaded = load(data_config(), order=order)
-    assert all(e.prompt_text.startswith(first) for e in loaded.splits["train"])
+    assert all(prompt_of(e).startswith(first) for e in loaded.splits["train"])
 
 
 def test_orders_show_the_same_examples():
@@ -66,7 +72,7 @@ def test_orders_show_the_same_examples():
     for split in ("train", "validation"):
         assert ids(left.splits[split]) == ids(right.splits[split])
         for one, other in zip(left.splits[split], right.splits[split], strict=True):
-            assert sorted(one.prompt_text) == sorted(other.prompt_text)
+            assert sorted(one.prompt_ids) == sorted(other.prompt_ids)
             assert one.answer_ids == other.answer_ids
 
 
@@ -194,6 +200,34 @@ def test_repeated_ids_do_not_reach_the_examples(tmp_path):
     assert loaded.preflight.splits["train"].dropped == {"repeated id": 30}
 
 
+@pytest.mark.parametrize("column", ["question", "level"])
+def test_rows_that_are_no_utf8_are_counted_as_malformed(tmp_path, column):
+    """``question`` is a key and shows at once, ``level`` when the row is encoded."""
+    root = write_data(tmp_path)
+    write_with_broken_text(root / "hotpotqa", "train", column=column, at=3, count=30)
+    data = local(root, num_train=29)
+    check_data(task_config(), data)
+    loaded = load(data)
+    assert set(ids(loaded.splits["train"])) == {f"row{n}" for n in range(30) if n != 3}
+    assert loaded.preflight.splits["train"].dropped == {"malformed row": 1}
+
+
+def test_json_lines_that_are_no_utf8_are_counted_as_malformed(tmp_path):
+    root = write_data(tmp_path)
+    folder = root / "hotpotqa"
+    (folder / "train.parquet").unlink()
+    write_jsonl(folder, "train", make_rows(0, 25))
+    with (folder / "train.jsonl").open("ab") as stream:
+        stream.write(b'{"id": "\xff"}\n{"id": "\\ud800"}\n')
+    loaded = load(local(root))
+    assert loaded.preflight.splits["train"].dropped == {"malformed row": 2}
+
+
+def test_a_misspelt_option_names_the_known_ones():
+    with pytest.raises(UserError, match=r"num_key=9: unknown for kvsort; did you mean num_keys\?"):
+        load(data_config(), name="kvsort", order="plain", options={"num_key": 9})
+
+
 def test_real_data_at_4096_tokens_loads_in_seconds(shared_data):
     data = local(shared_data, num_train=1000, num_validation=200, num_test=200)
     begin = time.monotonic()
@@ -202,7 +236,7 @@ def test_real_data_at_4096_tokens_loads_in_seconds(shared_data):
     assert time.monotonic() - begin < 30
     for examples in loaded.splits.values():
         assert all(len(e.prompt_ids) + len(e.answer_ids) <= 4096 for e in examples)
-        assert all(bytes(e.prompt_ids).decode() == e.prompt_text for e in examples)
+        assert all(prompt_of(e).endswith("\n\nAnswer:") for e in examples)
     report = loaded.preflight.splits["train"]
     assert report.num_lost_gold == 0
     assert report.overlap == {"shared gold paragraph": 53}

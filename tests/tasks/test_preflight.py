@@ -1,8 +1,7 @@
 from collections import Counter
 
-from task_helpers import make_row
+from task_helpers import encoded, make_row
 
-from fseed.tasks.base import EncodedExample
 from fseed.tasks.hotpot import read_key
 from fseed.tasks.preflight import Preflight, render, report_split
 from fseed.tasks.rows import ListRows
@@ -10,8 +9,9 @@ from fseed.tasks.splits import Pool
 
 
 def example(number, *, prompt, cut=False, lost=False):
-    ids = [1] * prompt
-    return EncodedExample(f"e{number}", "bridge", ids, [2, 3, 0], ("a",), "", cut, lost)
+    return encoded(
+        "ab", "bridge", example_id=f"e{number}", prompt_ids=[1] * prompt, is_cut=cut, lost_gold=lost
+    )
 
 
 def make_report(examples):

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from task_helpers import Bytes, Words, make_row
+from task_helpers import Bytes, PlainBuild, Words, make_row
 
-from fseed.tasks.base import Example, Paragraph, RowProblem, Section
+from fseed.tasks.base import Example, Form, Paragraph, RowProblem, Section
 from fseed.tasks.hotpot import build_example
 from fseed.tasks.sections import fit_prompt, num_ranked, render_prompt
 
@@ -105,9 +107,21 @@ def test_kept_sentences_are_whole_and_in_document_order(example, num_kept):
     assert text.split("\n\nQuestion:")[0] == "\n".join(expected)
 
 
+@given(examples(), st.sampled_from(ORDERS), st.integers(0, 400))
+def test_prompts_by_character_are_cut_by_characters(example, order, limit):
+    example = replace(example, prompt_by_character=True)
+    try:
+        text, ids, num_kept = fit(example, order, Words(), limit)
+    except RowProblem:
+        return
+    assert len(ids) == len(text) <= limit
+    if num_kept < num_ranked(example):
+        assert len(render_prompt(example, order, num_kept=num_kept + 1)) > limit
+
+
 @given(st.integers(0, 260))
 def test_hotpot_keeps_supporting_sentences_before_anything_else(limit):
-    example = build_example(make_row(7))
+    example = build_example(make_row(7), PlainBuild())
     try:
         text, _, num_kept = fit(example, ORDERS[0], Bytes(), limit)
     except RowProblem:
@@ -123,13 +137,39 @@ def test_hotpot_keeps_supporting_sentences_before_anything_else(limit):
 
 def test_example_without_evidence_that_can_be_cut_is_refused_when_too_long():
     question = Section("Question", (Paragraph(None, ("a question of some length?",)),))
-    example = Example("x", "bridge", {"question": question}, ("a",))
+    example = Example(
+        example_id="x", kind="bridge", sections={"question": question}, answers=("a",)
+    )
     with pytest.raises(RowProblem, match="does not fit"):
         fit(example, ("question",), Bytes(), 20)
 
 
 def test_two_sections_that_can_be_cut_are_an_error():
     section = Section("Notes", (Paragraph(None, ("a",)),), ((0, 0),))
-    example = Example("x", "bridge", {"one": section, "two": section}, ("a",))
+    example = Example(
+        example_id="x",
+        kind="bridge",
+        sections={"one": section, "two": section},
+        answers=("a",),
+    )
     with pytest.raises(ValueError, match="more than one section"):
         num_ranked(example)
+
+
+@pytest.mark.parametrize(
+    ("cue", "form", "end"),
+    [
+        ("Answer:", Form.text, "\n\nAnswer:"),
+        ("Answer:", Form.label, "\n\nAnswer:"),
+        ("Code:", Form.code, "\n\nCode:\n"),
+        ("Solution:", Form.characters, "\n\nSolution:\n"),
+        ("", Form.characters, ""),
+        ("", Form.text, ""),
+    ],
+)
+def test_the_cue_ends_the_prompt(cue, form, end):
+    grid = Section(None, (Paragraph(None, ("12", "34")), Paragraph("Rest", ("5",))))
+    example = Example(
+        example_id="x", kind="only", sections={"grid": grid}, answers=("a",), cue=cue, form=form
+    )
+    assert render_prompt(example, ("grid",)) == "12 34\nRest:\n5" + end

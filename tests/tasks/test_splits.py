@@ -1,8 +1,8 @@
-from task_helpers import data_config, make_row, make_rows
+from task_helpers import assert_disjoint, data_config, make_row, make_rows, row_ids
 
 from fseed.config.schema import SourceKind
-from fseed.tasks.hotpot import HOTPOT
-from fseed.tasks.near_duplicates import normalize_question
+from fseed.tasks.base import NoOptions
+from fseed.tasks.hotpot import DISTRACTOR, HOTPOT
 from fseed.tasks.rows import ListRows
 from fseed.tasks.sources import SPLITS, Source, open_source
 from fseed.tasks.splits import build_pools, is_test_id
@@ -10,14 +10,14 @@ from fseed.tasks.splits import build_pools, is_test_id
 
 def pools_of(train, validation):
     rows = {
-        "train": ListRows(train, HOTPOT.columns),
-        "validation": ListRows(validation, HOTPOT.columns),
+        "train": ListRows(train, DISTRACTOR.columns),
+        "validation": ListRows(validation, DISTRACTOR.columns),
     }
     return build_pools(HOTPOT, Source(rows, is_generated=False))
 
 
-def ids(pool):
-    return {key.row_id for _, key in pool.entries}
+def open_hotpot(data):
+    return open_source(HOTPOT, data, order="question_last", options=NoOptions(), splits=SPLITS)
 
 
 HELD_OUT = make_rows(1000, 1040)
@@ -25,30 +25,13 @@ VALIDATION_ROW = next(row for row in HELD_OUT if not is_test_id(row["id"]))
 TEST_ROW = next(row for row in HELD_OUT if is_test_id(row["id"]))
 
 
-def assert_disjoint(pools):
-    """Assert that no two splits share an id, a question or a gold paragraph."""
-    for left, right in [("train", "validation"), ("train", "test"), ("validation", "test")]:
-        for read in (
-            lambda key: {key.row_id},
-            lambda key: {normalize_question(key.question)},
-            lambda key: key.gold,
-        ):
-            shared = set.intersection(
-                *(
-                    set().union(*(read(key) for _, key in pools[name].entries))
-                    for name in (left, right)
-                )
-            )
-            assert not shared, (left, right, shared)
-
-
 def test_validation_rows_are_divided_by_their_id_alone():
     pools = pools_of(make_rows(0, 40), HELD_OUT)
-    assert ids(pools["validation"]) | ids(pools["test"]) == {row["id"] for row in HELD_OUT}
-    assert ids(pools["test"]) == {row["id"] for row in HELD_OUT if is_test_id(row["id"])}
+    assert row_ids(pools["validation"]) | row_ids(pools["test"]) == {row["id"] for row in HELD_OUT}
+    assert row_ids(pools["test"]) == {row["id"] for row in HELD_OUT if is_test_id(row["id"])}
     again = pools_of(make_rows(0, 3), HELD_OUT[::-1][:20])
-    assert ids(again["test"]) <= ids(pools["test"])
-    assert 8 <= len(ids(pools["test"])) <= 32
+    assert row_ids(again["test"]) <= row_ids(pools["test"])
+    assert 8 <= len(row_ids(pools["test"])) <= 32
     assert_disjoint(pools)
 
 
@@ -67,7 +50,7 @@ def test_train_rows_that_overlap_with_a_held_out_row_are_dropped_and_counted():
         make_row(5, supporting_facts=TEST_ROW["supporting_facts"], context=TEST_ROW["context"]),
     ]
     pools = pools_of(train, HELD_OUT)
-    assert ids(pools["train"]) == {"row0", "row4"}
+    assert row_ids(pools["train"]) == {"row0", "row4"}
     assert pools["train"].overlap == {
         "shared id": 1,
         "shared question": 1,
@@ -88,7 +71,7 @@ def test_validation_gives_way_to_test():
         context=TEST_ROW["context"],
     )
     pools = pools_of(make_rows(0, 3), [TEST_ROW, double])
-    assert ids(pools["test"]) == {TEST_ROW["id"]}
+    assert row_ids(pools["test"]) == {TEST_ROW["id"]}
     assert pools["validation"].overlap == {"shared gold paragraph": 1}
 
 
@@ -100,7 +83,7 @@ def test_shared_distractors_are_no_overlap():
 def test_bad_and_repeated_rows_are_dropped_and_counted():
     train = [make_row(0), make_row(0), make_row(1, answer=""), {"id": "x"}, make_row(2, type="?")]
     pool = pools_of(train, HELD_OUT)["train"]
-    assert ids(pool) == {"row0"}
+    assert row_ids(pool) == {"row0"}
     assert pool.dropped == {
         "repeated id": 1,
         "empty answer": 1,
@@ -112,7 +95,7 @@ def test_bad_and_repeated_rows_are_dropped_and_counted():
 
 def test_generated_splits_do_not_overlap():
     data = data_config(SourceKind.mini, num_train=400, num_validation=100, num_test=100)
-    pools = build_pools(HOTPOT, open_source(HOTPOT, data, splits=SPLITS))
+    pools = build_pools(HOTPOT, open_hotpot(data))
     assert {name: len(pool.entries) for name, pool in pools.items()} == {
         "train": 400,
         "validation": 100,
@@ -124,7 +107,7 @@ def test_generated_splits_do_not_overlap():
 
 def test_real_splits_do_not_overlap(shared_data):
     data = data_config(SourceKind.local, root=str(shared_data))
-    pools = build_pools(HOTPOT, open_source(HOTPOT, data, splits=SPLITS))
+    pools = build_pools(HOTPOT, open_hotpot(data))
     assert pools["validation"].num_rows + pools["test"].num_rows == 600
     assert pools["train"].overlap["shared gold paragraph"] == 53
     assert not any(pool.dropped for pool in pools.values())

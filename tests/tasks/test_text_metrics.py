@@ -1,6 +1,15 @@
 import pytest
+from task_helpers import encoded
 
-from fseed.tasks.text_metrics import exact_match, f1, normalize_answer, score_short_answer
+from fseed.config.schema import MbppConfig
+from fseed.tasks.text_metrics import (
+    closed_f1,
+    exact_match,
+    f1,
+    normalize_answer,
+    score_short_answers,
+    score_span_answers,
+)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +42,19 @@ def test_exact_match_ignores_articles_case_and_punctuation():
         ("nothing shared", "Ed Wood", 0.0),
         ("", "Ed Wood", 0.0),
         ("yes", "yes", 1.0),
+        ("yes it is", "yes", 0.5),
+        ("no", "no man's land", 0.5),
+    ],
+)
+def test_f1_is_that_of_the_words(prediction, answer, score):
+    assert f1(prediction, answer) == pytest.approx(score)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "answer", "score"),
+    [
+        ("Ed", "Ed Wood", 2 / 3),
+        ("yes", "yes", 1.0),
         ("Yes.", "yes", 1.0),
         ("yes it is", "yes", 0.0),
         ("no", "no man's land", 0.0),
@@ -40,9 +62,21 @@ def test_exact_match_ignores_articles_case_and_punctuation():
         ("yes", "no", 0.0),
     ],
 )
-def test_f1_has_the_closed_answer_rule(prediction, answer, score):
-    assert f1(prediction, answer) == pytest.approx(score)
+def test_closed_f1_gives_no_part_credit_to_closed_answers(prediction, answer, score):
+    assert closed_f1(prediction, answer) == pytest.approx(score)
 
 
-def test_best_gold_answer_counts():
-    assert score_short_answer("Wood", ("Ed Wood", "wood")) == {"exact_match": 1.0, "f1": 1.0}
+@pytest.mark.parametrize(
+    ("score", "part"), [(score_short_answers, 0.0), (score_span_answers, 2 / 3)]
+)
+def test_best_gold_answer_counts_and_only_hotpot_has_the_closed_rule(score, part):
+    examples = [
+        encoded("Ed Wood", answers=("Ed Wood", "wood")),
+        encoded("no", answers=("no", "never at all")),
+    ]
+    # the second entry of each list is a sample, which does not count
+    found = score(examples, [["Wood", "Ed"], ["no way", "no"]], MbppConfig())
+    assert found == [
+        {"exact_match": 1.0, "f1": 1.0},
+        {"exact_match": 0.0, "f1": pytest.approx(part)},
+    ]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from fseed.config.schema import Accelerator, RunConfig
 from fseed.planned_run import PlannedRun
+from fseed.tasks.base import EncodedExample
 from fseed.tasks.registry import data_fingerprint
 from tests.configs import build_config
 
@@ -46,3 +47,16 @@ def plan(config: RunConfig, run_dir: Path, *, arm: str = "scalar_l10") -> Planne
         vocabulary_hash=None,
         code_hash="0" * 64,
     )
+
+
+def build_example(name: str, prompt: str, answer: str, **facts) -> EncodedExample:
+    """Return an example of bytes whose answer has a unit a byte, then end of text."""
+    defaults = {
+        "example_id": name,
+        "kind": "only",
+        "prompt_ids": list(prompt.encode()),
+        "answer_ids": [*answer.encode(), 0],
+        "answers": (answer,),
+        "units": tuple(range(len(answer))),
+    }
+    return EncodedExample(**(defaults | facts))

@@ -46,7 +46,7 @@ def parse_command_line(words: Sequence[str]) -> CommandLine:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the options; its errors are UserErrors."""
-    parser = _Parser(prog="fseed-run", add_help=False, allow_abbrev=False)
+    parser = FriendlyParser(prog="fseed-run", add_help=False, allow_abbrev=False)
     parser.add_argument("overrides", nargs="*", help="group=option and key=value")
     _add_flag(parser, "--help", "-h", text="examples, groups and options")
     _add_flag(parser, "--hydra-help", text="options of Hydra")
@@ -79,7 +79,7 @@ def completion_line(line: str) -> str:
     return " ".join([words[0], *flags, *rest, *words[-1:]]) if len(words) > 1 else line
 
 
-class _Parser(argparse.ArgumentParser):
+class FriendlyParser(argparse.ArgumentParser):
     """An argument parser that raises instead of printing its usage and leaving."""
 
     def error(self, message: str) -> NoReturn:

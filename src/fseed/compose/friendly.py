@@ -8,7 +8,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
-from fseed.compose.overrides import schema_types
+from fseed.compose.overrides import TASK_OPTIONS, schema_types
 from fseed.errors import UserError, did_you_mean
 
 MAX_LINES = 3
@@ -39,6 +39,8 @@ def explain(error: Exception) -> str:
     place = _find(r"In '([^']+)'", text)
     key = _find(r"full_key: (\S+)", text)
     where = f"conf {place}: " if place else ""
+    if key is not None and key.startswith(TASK_OPTIONS):
+        return f"{where}{key}: no such option of this task; its options stand in conf/task/"
     if _find(r"(Key '[^']*') (?:not in|is not in)", text) and key:
         return f"{where}{key}: no such key{did_you_mean(key, schema_types())}"
     fault = _find(r"((?:Value|Invalid value|Cannot|Incompatible)[^\n]*)", text)

@@ -170,14 +170,25 @@ def _arm_values(content: DictConfig) -> dict[str, Any]:
     return {k: v for k, v in values.items() if k not in ("fs.mode", "control.kind")}
 
 
+def _flatten(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with those of inner mappings under dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{key}.{leaf}": inner for leaf, inner in _flatten(value).items()}
+        else:
+            flat[key] = value
+    return flat
+
+
 def _check_overruled(
     overrides: Sequence[str], config: RunConfig, choices: Mapping[str, str]
 ) -> None:
     """Refuse a chosen option that a preset or an experiment overrules value by value."""
-    values = dict(leaves(config))
+    values = _flatten(dict(leaves(config)))
     words = dict(text.split("=", 1) for text in overrides if "=" in text)
     for group in words.keys() & choices.keys():
-        for leaf, value in _option_values(group, choices[group]).items():
+        for leaf, value in _flatten(_option_values(group, choices[group])).items():
             key = f"{group}.{leaf}"
             if key in words or key not in values or _same(values[key], value):
                 continue

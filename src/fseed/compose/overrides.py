@@ -21,6 +21,8 @@ from fseed.config.options import OFF_OPTIONS, read_groups
 from fseed.config.schema import RunConfig
 from fseed.errors import UserError, did_you_mean
 
+TASK_OPTIONS = "task.options."
+
 _OFF_WORDS = ("off", "no", "none", "null", "false", "0")
 
 
@@ -84,6 +86,8 @@ class _Checker:
             self._check_group(override)
         elif key in self.types:
             self._check_key(override)
+        elif key.startswith(TASK_OPTIONS):
+            pass  # each task knows its own, see tasks/options.py
         else:
             self._refuse_unknown(override)
 

@@ -7,6 +7,7 @@ type is an error before anything else happens.
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from omegaconf import MISSING
 
@@ -110,6 +111,7 @@ class TaskConfig:
     order: str = MISSING  # question_last | evidence_last or an alias of the task
     max_length_tokens: int = MISSING  # prompt + answer
     max_answer_tokens: int = MISSING  # without the end-of-text token
+    options: dict[str, Any] = field(default_factory=dict)  # of this task alone, see its YAML
 
 
 @dataclass
@@ -200,8 +202,21 @@ class BudgetConfig:
     batch_size: int = MISSING  # examples per optimiser step
     eval_every_steps: int | None = None  # null: only before the first and after the last step
     eval_batch_size: int = MISSING  # examples
-    generate: bool = True  # greedy decoding at the last evaluation
+    generate: bool = True  # free decoding at the last evaluation
+    generate_first: bool = False  # also before the first step
     checkpoint_every_steps: int | None = None  # null: with evaluations, and every ~30 s
+
+
+@dataclass
+class MbppConfig:
+    """Execution of generated programs (task mbpp)."""
+
+    allow_unsandboxed: bool = False  # run programs where the network cannot be cut off
+    num_samples: int = 0  # sampled programs a problem for pass@k, beside the greedy one
+    temperature: float = 0.8  # of the samples
+    top_p: float = 0.95  # of the samples
+    timeout_seconds: float = 10.0  # of one program with its tests
+    memory_mib: int = 1024  # of one program
 
 
 @dataclass
@@ -216,6 +231,7 @@ class OptimConfig:
     grad_clip: float = 1.0  # bound on the gradient norm; 0 turns it off
     warmup_steps: int = 0
     decay_lr_multiplier: float = 1.0  # of att.w0; 2 in official pre-training
+    task_head_lr: float = 1e-3  # mask embedding (fills) and projection (retrieval)
 
 
 @dataclass
@@ -271,6 +287,7 @@ class RunConfig:
     seed: int = 0  # of the initial weights and the batch order
     weights: str | None = None  # short for model.weights
     budget: BudgetConfig = MISSING
+    mbpp: MbppConfig = field(default_factory=MbppConfig)
     optim: OptimConfig = MISSING
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)

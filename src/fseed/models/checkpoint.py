@@ -30,6 +30,7 @@ from fseed.models.rwkv7 import RWKV7
 from fseed.models.shape import RWKV7Shape
 
 GATES_SUFFIX = ".future_seed.safetensors"
+TASK_HEAD_SUFFIX = ".task_head.safetensors"
 
 
 def load_model(
@@ -88,6 +89,15 @@ def save_future_seed(future_seed: FutureSeed, weights_path: str | Path) -> Path:
     options = {"options": json.dumps(asdict(future_seed.options))}
     with _saving(path) as temporary:
         save_file(_plain_tensors(future_seed, dtype=torch.float32), temporary, metadata=options)
+    return path
+
+
+def save_task_head(task_head: nn.Module, weights_path: str | Path) -> Path:
+    """Write the task head (mask embedding, projection) as float32 beside the weights."""
+    path = Path(weights_path)
+    path = path.with_name(path.stem + TASK_HEAD_SUFFIX)
+    with _saving(path) as temporary:
+        save_file(_plain_tensors(task_head, dtype=torch.float32), temporary)
     return path
 
 

@@ -16,12 +16,28 @@ from fseed.models.rwkv7 import RWKV7, ModelState
 
 
 class PromptAnswer(NamedTuple):
-    """A right-padded batch; answers end with the end-of-text token."""
+    """A right-padded batch; answers end with the end-of-text token.
+
+    In-place fills: ``answer`` are the tokens at ``mask_positions`` of the prompt, no end of text.
+    Retrieval: ``answer`` is the question.
+    """
 
     prompt: Int[Tensor, "B P"]
     prompt_lengths: Int[Tensor, " B"]
     answer: Int[Tensor, "B A"]
     answer_lengths: Int[Tensor, " B"]
+    mask_positions: Int[Tensor, "B A"] | None = None
+
+    def to(self, device: torch.device) -> "PromptAnswer":
+        """Return the batch on ``device``."""
+        moved = {k: t if t is None else t.to(device) for k, t in self._asdict().items()}
+        return self._replace(**moved)
+
+    @property
+    def num_tokens(self) -> int:
+        """Count the true tokens that are read; those of in-place fills stand in the prompt."""
+        answer = 0 if self.mask_positions is not None else int(self.answer_lengths.sum())
+        return int(self.prompt_lengths.sum()) + answer
 
     @property
     def answer_mask(self) -> Bool[Tensor, "B A"]:

@@ -176,16 +176,19 @@ class RWKV7(nn.Module):
         lengths: Int[Tensor, " B"] | None = None,
         state: ModelState | None = None,
         future_seed: FutureSeed | None = None,
+        added: Float[Tensor, "B T C"] | None = None,
     ) -> ModelOutput:
         """Read T tokens from ``state`` (zero at the start of a text).
 
         ``lengths`` counts the true tokens of right-padded rows; pads change no state. With
         ``future_seed`` each seeded layer starts from the final state of the layer below, added to
-        its part of ``state``. The hidden vectors on pads mean nothing.
+        its part of ``state``. ``added`` is added to the token embeddings. The hidden vectors on
+        pads mean nothing.
         """
         padding = _Padding(lengths, _length_mask(lengths, tokens.shape[1]))
         state = self.zero_state(tokens.shape[0]) if state is None else state
-        x = self.layers[0].ln0(self.emb(tokens))
+        embedded = self.emb(tokens) if added is None else self.emb(tokens) + added
+        x = self.layers[0].ln0(embedded)
         v_first, previous_state = None, None
         finals: list[tuple[Tensor, Tensor, Tensor]] = []
         for i, block in enumerate(self.layers):

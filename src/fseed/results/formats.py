@@ -84,13 +84,18 @@ def run_cells(run: Run) -> dict[str, str]:
     result = run.record.result or {}
     metric = run.primary_metric or ""
     return {
+        "task": run.labels[0],
         "arm": run.arm,
         "seed": MISSING if run.seed is None else str(run.seed),
         "status": run.status,
-        "step 0 %": percent(run.first.get(metric)),
+        "metric": metric or MISSING,
+        "constant %": percent(_mapping(result.get("constant_baseline")).get(metric)),
+        "copy %": percent(_mapping(result.get("copy_baseline")).get(metric)),
+        "first %": percent(run.first.get(metric)),
         "last %": percent(run.last.get(metric)),
-        "step 0 loss": plain(run.first.get("loss"), digits=4),
-        "last loss": plain(run.last.get("loss"), digits=4),
+        "n": plain(run.counts.get(metric)),
+        "loss 0": plain(run.first.get("loss"), digits=4),
+        "loss": plain(run.last.get("loss"), digits=4),
         "steps": plain(result.get("steps")),
         "tokens": plain(result.get("tokens")),
         "seconds": plain(result.get("wall_seconds"), digits=1),

@@ -32,8 +32,8 @@ class Measurement:
     constant_value: float | None  # score of the best constant answer
     differences: NDArray[np.float64]  # [S]
     loss_difference: float | None  # nats per answer token, mean over seeds
-    item_differences: NDArray[np.float64]  # [S, N] correct units
-    units: NDArray[np.float64]  # [N]
+    item_differences: NDArray[np.float64]  # [S, N] of scores
+    units: NDArray[np.float64]  # [N] weights of the examples
     interval: Interval | None
     interval_kind: str | None
     mcnemar_p: float | None  # of wholly right examples, one pair only
@@ -52,8 +52,8 @@ def measure(pairs: Sequence[tuple[Run, Run]]) -> Measurement | None:
         return None
     metric = str(metrics.pop())
     differences = np.array([arm.last[metric] - base.last[metric] for arm, base in pairs])
-    items = np.array([left.correct - right.correct for *_, left, right in scored], dtype=float)
-    units = scored[0][2].units.astype(float)
+    items = np.array([left.scores - right.scores for *_, left, right in scored], dtype=float)
+    units = scored[0][2].weights
     interval, kind = _interval(differences, items, units)
     detectable, more = _outlook(differences)
     return Measurement(
@@ -87,7 +87,7 @@ def _examples(arm: Run, baseline: Run) -> tuple[Examples, Examples]:
 def _are_aligned(scored: Sequence[Examples]) -> bool:
     first = scored[0]
     return all(
-        other.ids == first.ids and np.array_equal(other.units, first.units) for other in scored
+        other.ids == first.ids and np.array_equal(other.weights, first.weights) for other in scored
     )
 
 
@@ -114,7 +114,7 @@ def _outlook(differences: NDArray[np.float64]) -> tuple[float | None, int | None
 
 
 def _mcnemar(arm: Examples, baseline: Examples) -> float:
-    return exact_mcnemar(arm.correct == arm.units, baseline.correct == baseline.units)
+    return exact_mcnemar(arm.scores == arm.weights, baseline.scores == baseline.weights)
 
 
 def _loss_difference(pairs: Sequence[tuple[Run, Run]]) -> float | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fseed.records import METRICS_FILE, RecordError, RunRecord, is_run_dir, read_metrics
 
 HASHES = ("code_hash", "data_hash", "weights_hash", "vocabulary_hash")
-# units are counted, so a score recomputed from predictions differs by rounding only
+# a sum over examples: a score recomputed from predictions differs by rounding only
 _SCORE_TOLERANCE = 1e-6
 
 
@@ -21,10 +21,10 @@ class Examples:
     """Scores per example of the last evaluation, sorted by example id."""
 
     ids: str  # digest of the sorted ids
-    correct: NDArray[np.int64]  # [N] units
-    units: NDArray[np.int64]  # [N]
+    scores: NDArray[np.float64]  # [N] what each adds to the primary metric
+    weights: NDArray[np.float64]  # [N] sum(scores) / sum(weights) is the primary metric
     content: str  # digest of every column: equal only when all predictions are, bit for bit
-    constant_answer: str | None  # the one text generated for all of several examples
+    constant_answer: str | None  # the one text or label predicted for all of several examples
 
 
 @dataclass(frozen=True)
@@ -216,24 +216,35 @@ def _load_examples(record: RunRecord, *, step: int, split: str) -> Examples:
     ]
     order = sorted(wanted, key=lambda row: columns["example_id"][row] or "")
     picked = {name: [values[row] for row in order] for name, values in columns.items()}
-    ids, texts = picked["example_id"], set(picked.get("prediction", [None]))
+    ids = picked["example_id"]
     if not ids or len(set(ids)) != len(ids):
         problem = "an example occurs twice" if ids else "no rows"
         raise RecordError(f"predictions.parquet: {problem} for {split} at step {step}")
     return Examples(
         ids=_digest(map(str, ids)),
-        correct=_whole_numbers(picked, "num_correct"),
-        units=_whole_numbers(picked, "num_units"),
+        scores=_numbers(picked, "score"),
+        weights=_numbers(picked, "weight"),
         # the repr of a float is exact, so equal text means equal bits
         content=_digest(f"{name}={picked[name]!r}" for name in sorted(picked)),
-        constant_answer=texts.pop() if len(ids) > 1 and len(texts) == 1 else None,
+        constant_answer=_constant_answer(picked) if len(ids) > 1 else None,
     )
 
 
-def _whole_numbers(columns: Mapping[str, Sequence[Any]], name: str) -> NDArray[np.int64]:
+def _constant_answer(columns: Mapping[str, Sequence[Any]]) -> str | None:
+    """Return the text generated for every example, or the label predicted at every unit."""
+    for answers in (
+        set(columns.get("prediction", ())),
+        {label for text in columns.get("predicted", ()) for label in text or ""},
+    ):
+        if len(answers) == 1 and (answer := answers.pop()) is not None:
+            return answer
+    return None
+
+
+def _numbers(columns: Mapping[str, Sequence[Any]], name: str) -> NDArray[np.float64]:
     if any(value is None for value in columns[name]):
         raise RecordError(f"predictions.parquet: {name} is missing for some examples")
-    return np.array(columns[name], dtype=np.int64)
+    return np.array(columns[name], dtype=np.float64)
 
 
 def _digest(parts: Iterable[str]) -> str:
@@ -241,7 +252,7 @@ def _digest(parts: Iterable[str]) -> str:
 
 
 def _check_score(examples: Examples, value: float, *, metric: str) -> None:
-    total = examples.units.sum()
-    again = examples.correct.sum() / total if total else math.nan
+    total = examples.weights.sum()
+    again = examples.scores.sum() / total if total else math.nan
     if not abs(again - value) <= _SCORE_TOLERANCE:
         raise RecordError(f"{metric} is {value:.6f} in result.json, {again:.6f} from predictions")

@@ -5,7 +5,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TextIO
+from typing import IO
 
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +14,7 @@ from fseed.results.collection import Collection
 from fseed.results.comparison import Comparison
 from fseed.results.formats import (
     ITEMS_MARK,
+    MISSING,
     headings,
     paired_cells,
     run_cells,
@@ -24,8 +25,10 @@ from fseed.results.measurement import OVER_ITEMS
 from fseed.results.runs import Run
 
 PIPE_WIDTH = 120
-_TEXT_COLUMNS = ("arm", "status", "verdict", "run", "95 % interval")
-_FOLDING_COLUMNS = ("arm", "verdict", "seeds")
+MAX_WIDTH = 1000
+_KEPT_COLUMNS = ("arm", "seed", "first %", "last %", "loss 0", "loss", "run")
+_TEXT_COLUMNS = ("task", "arm", "status", "metric", "verdict", "run", "95 % interval")
+_FOLDING_COLUMNS = ("task", "arm", "metric", "verdict", "seeds")
 LEGEND = (
     "diff pp: arm minus the no_fs run with the same pair_key, mean over seeds, in percentage "
     "points; 95 % interval: t interval over seeds; +/0/-: seeds above, equal, below; n: examples; "
@@ -34,15 +37,15 @@ LEGEND = (
 ITEMS_LEGEND = f"{ITEMS_MARK.strip()} over examples only: seed variance not measured."
 
 
-def build_console(file: TextIO | None = None) -> Console:
+def build_console(file: IO[str] | None = None, *, width: int | None = None) -> Console:
     """Return a console; when piped, without colour and as wide as COLUMNS or 120.
 
     Standard output is told to escape what its encoding cannot hold instead of raising.
     """
     if file is None and isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    console = Console(file=file, highlight=False, markup=False)
-    if not console.is_terminal:
+    console = Console(file=file, highlight=False, markup=False, width=width)
+    if not console.is_terminal and width is None:
         columns = os.environ.get("COLUMNS", "")
         console.width = int(columns) if columns.isdigit() else PIPE_WIDTH
     return console
@@ -112,8 +115,25 @@ def _print_wrapped(text: str, console: Console) -> None:
 def _print_runs(runs: Sequence[Run], console: Console) -> None:
     ordered = sorted(runs, key=lambda run: (run.labels, run.arm, run.seed or 0))
     if ordered:
+        cells, shared = _fold_shared([run_cells(run) for run in ordered])
         console.print("\nruns")
-        _print_table([run_cells(run) for run in ordered], console)
+        told = ", ".join(f"{name} {value}" for name, value in shared.items())
+        _print_wrapped(f"  every run: {told}", console)
+        # a run has more columns than a line is wide: on a pipe the line gives way
+        _print_table(cells, console, is_whole=not console.is_terminal)
+
+
+def _fold_shared(
+    rows: Sequence[Mapping[str, str]],
+) -> tuple[list[dict[str, str]], dict[str, str]]:
+    """Take the columns away in which all rows agree; return rows and what was taken."""
+    shared = {
+        name: value
+        for name, value in rows[0].items()
+        if name not in _KEPT_COLUMNS and all(row[name] == value for row in rows)
+    }
+    kept = [{name: value for name, value in row.items() if name not in shared} for row in rows]
+    return kept, {name: value for name, value in shared.items() if value != MISSING}
 
 
 def _print_list(lines: Sequence[str], console: Console) -> None:
@@ -121,7 +141,10 @@ def _print_list(lines: Sequence[str], console: Console) -> None:
         console.print(f"  {line}" if index else f"\n{line}", soft_wrap=True)
 
 
-def _print_table(rows: Sequence[Mapping[str, str]], console: Console) -> None:
+def _print_table(
+    rows: Sequence[Mapping[str, str]], console: Console, *, is_whole: bool = False
+) -> None:
+    """Print rows as wide as the console; ``is_whole``: as wide as they are."""
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
     for name in rows[0]:
         folds = name in _FOLDING_COLUMNS
@@ -132,6 +155,9 @@ def _print_table(rows: Sequence[Mapping[str, str]], console: Console) -> None:
         table.add_column(name, justify=justify, no_wrap=not folds, overflow="fold", min_width=least)
     for row in rows:
         table.add_row(*row.values())
+    if is_whole:
+        whole = Console(width=MAX_WIDTH).measure(table).maximum
+        console = build_console(console.file, width=max(console.width, whole))
     console.print(table)
 
 

@@ -14,8 +14,16 @@ from fseed.models.checkpoint_header import read_shape, weights_fingerprint
 from fseed.models.shape import RWKV7Shape
 from fseed.models.tokenizer import find_world_vocabulary, load_world_tokenizer
 from fseed.records import default_output_root
+from fseed.sandbox.isolation import require_isolation
 from fseed.sweep.environment import check_accelerator
-from fseed.tasks.registry import check_data, data_fingerprint, resolve_order
+from fseed.tasks.registry import (
+    check_data,
+    data_fingerprint,
+    get_task,
+    resolve_options,
+    resolve_order,
+    task_notes,
+)
 
 
 @dataclass(frozen=True)
@@ -46,9 +54,17 @@ class Preparer:
         config = replace(config, model=self._resolve_sizes(config.model))
         check_model(config)
         build_shape(config.model)
-        order = resolve_order(config.task.name, config.task.order)
-        config = replace(config, task=replace(config.task, order=order))
-        return Prepared(config, self._hash(config), notes(config))
+        task = replace(
+            config.task,
+            order=resolve_order(config.task.name, config.task.order),
+            options=resolve_options(config.task),
+        )
+        config = replace(config, task=task)
+        check_scoring(config)
+        remarks = notes(config) + task_notes(
+            task.name, has_weights=config.model.weights is not None
+        )
+        return Prepared(config, self._hash(config), remarks)
 
     def _resolve_sizes(self, model: ModelConfig) -> ModelConfig:
         if model.weights is None:
@@ -83,6 +99,22 @@ class Preparer:
         if key not in self._known:
             self._known[key] = compute()
         return self._known[key]
+
+
+def check_scoring(config: RunConfig) -> None:
+    """Raise UserError when the task's primary metric could not be measured.
+
+    Such are tasks scored by generated answers without generation, and by executing them where
+    programs cannot be contained.
+    """
+    task = get_task(config.task.name)
+    if task.metrics[task.primary_metric].is_generated and not config.budget.generate:
+        raise UserError(
+            f"budget.generate=false: {task.name} is scored by generated answers "
+            f"({task.primary_metric}); leave budget.generate=true"
+        )
+    if task.executes_code:
+        require_isolation(allow_unsandboxed=config.mbpp.allow_unsandboxed)
 
 
 def resolve_paths(config: RunConfig) -> RunConfig:

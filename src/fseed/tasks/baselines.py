@@ -1,72 +1,145 @@
-"""What the best answer that ignores the prompt scores.
+"""What answers that ignore the question score: the best constant, and copying from the prompt.
 
-``token_accuracy`` uses, at each answer position, the most frequent training token of that position
-(answers are given as in teacher forcing, end of text not counted). The other metrics use the most
-frequent training answer. Metrics of one kind (``f1_bridge``) use the constants of that kind. Ties
-go to the smaller token and the alphabetically first answer.
+Constant, teacher-forced: at each answer position the most frequent training token of that position,
+end of text not counted. Where labels are offered: the most frequent training label of all units,
+with the frequencies as label scores. Constant, generated: the most frequent training answer. Ties
+go to the smaller token and the alphabetically first answer. Metrics of one kind (``f1_bridge``) use
+the constants of that kind. Copied: the answer that ``Example.copied`` gives, for the tasks where
+copying means something. Retrieval has neither: its constant is the chance of a random ranking.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from fseed.tasks.base import EncodedExample, Task
+from fseed.config.schema import MbppConfig
+from fseed.tasks.base import EncodedExample, Objective, ScoreRow, Task, Tokenizer
+from fseed.tasks.metrics import Metric
+from fseed.tasks.scoring import Prediction, pool_metrics, score_prediction
+
+Examples = Sequence[EncodedExample]
+
+# neither a constant nor a copied answer says where an answer ends
+_NO_END = {"end_of_text_correct": None}
 
 
 def constant_baseline(
-    task: Task, train: Sequence[EncodedExample], evaluation: Sequence[EncodedExample]
+    task: Task, train: Examples, evaluation: Examples, *, tokenizer: Tokenizer, scoring: MbppConfig
 ) -> dict[str, float]:
     """Return metric name -> score of the constant answer on ``evaluation``.
 
     A kind without examples on either side has no entry.
     """
-    scores = _score_constant(task, train, evaluation)
-    for kind in task.kinds:
-        train_kind = [example for example in train if example.kind == kind]
-        evaluation_kind = [example for example in evaluation if example.kind == kind]
-        for name, value in _score_constant(task, train_kind, evaluation_kind).items():
-            scores[f"{name}_{kind}"] = value
+    if task.objective is Objective.retrieval:
+        return chance_baseline(task, num_candidates=len(evaluation))
+
+    def score(fit: Examples, examples: Examples) -> dict[str, float]:
+        if not fit or not examples:
+            return {}
+        predict = _fit_constant(fit)
+        rows = [
+            score_prediction(task, example, predict(example), tokenizer=tokenizer) | _NO_END
+            for example in examples
+        ]
+        answers = Counter(example.answers[0] for example in fit)
+        text = min(answers, key=lambda answer: (-answers[answer], answer))
+        _add_generated(task, rows, examples, [text] * len(examples), scoring)
+        return _values(task.metrics, rows)
+
+    scores = score(train, evaluation)
+    kinds = sorted({example.kind for example in evaluation})
+    for kind in kinds if len(kinds) > 1 else ():
+        part = score(_of_kind(train, kind), _of_kind(evaluation, kind))
+        scores |= {f"{name}_{kind}": value for name, value in part.items()}
     return scores
 
 
-def _score_constant(
-    task: Task, train: Sequence[EncodedExample], evaluation: Sequence[EncodedExample]
+def copy_baseline(
+    task: Task, evaluation: Examples, *, tokenizer: Tokenizer, scoring: MbppConfig
 ) -> dict[str, float]:
-    """Return the scores of one constant, or nothing when a side is empty."""
-    if not train or not evaluation:
-        return {}
-    answer = _most_frequent_answer(train)
-    scores = {"token_accuracy": _token_accuracy(train, evaluation)}
-    per_example = [task.score_generation(answer, example.answers) for example in evaluation]
-    for name in task.generation_metrics:
-        scores[name] = sum(score[name] for score in per_example) / len(per_example)
+    """Return metric name -> score of copying from the prompt; empty where that means nothing."""
+    rows: list[ScoreRow] = []
+    for example in evaluation:
+        if example.copied_ids is None:
+            return {}
+        labels = tuple(example.copied_ids[place] for place in example.units)
+        prediction = Prediction(token_ids=example.copied_ids, label_ids=labels)
+        row = score_prediction(task, example, prediction, tokenizer=tokenizer)
+        rows.append(row | _NO_END)
+    _add_generated(task, rows, evaluation, [str(e.copied) for e in evaluation], scoring)
+    entries = pool_metrics(task.metrics, rows)
+    return {name: entry["value"] for name, entry in entries.items()}
+
+
+def chance_baseline(task: Task, *, num_candidates: int) -> dict[str, float]:
+    """Return the expected scores of a random ranking of ``num_candidates``.
+
+    A metric ``recall_at_K`` has K / N, ``mrr_at_K`` the mean of 1/1 .. 1/K over N ranks.
+    """
+    scores = {}
+    for name in task.metrics:
+        head, _, depth = name.rpartition("_")
+        ranks = range(1, min(int(depth), num_candidates) + 1) if depth.isdigit() else range(0)
+        if head == "recall_at":
+            scores[name] = len(ranks) / num_candidates
+        if head == "mrr_at":
+            scores[name] = sum(1 / rank for rank in ranks) / num_candidates
     return scores
 
 
-def _token_accuracy(train: Sequence[EncodedExample], evaluation: Sequence[EncodedExample]) -> float:
-    """Return the fraction of answer tokens equal to the constant of their position."""
+def _fit_constant(train: Examples) -> Callable[[EncodedExample], Prediction]:
+    """Return the predictor that knows the frequencies of the training answers."""
     columns: list[Counter[int]] = []
+    labels: Counter[int] = Counter()
     for example in train:
-        for position, token in enumerate(example.answer_ids[:-1]):
+        for position, token in enumerate(example.answer_ids[: example.num_answer_tokens]):
             if position == len(columns):
                 columns.append(Counter())
             columns[position][token] += 1
-    constants = [_most_frequent_token(column) for column in columns]
-    answers = [example.answer_ids[:-1] for example in evaluation]
-    # positions beyond the longest training answer have no constant and count as wrong
-    num_correct = sum(
-        token == constant
-        for answer in answers
-        for token, constant in zip(answer, constants, strict=False)
-    )
-    return num_correct / sum(len(answer) for answer in answers)
+        labels.update(example.answer_ids[place] for place in example.units)
+    constants = [_most_frequent(column) for column in columns]
+
+    def predict(example: EncodedExample) -> Prediction:
+        # positions beyond the longest training answer have no constant and count as wrong
+        known = constants[: example.num_answer_tokens]
+        tokens = [*known, *[-1] * (len(example.answer_ids) - len(known))]
+        if not example.label_ids:
+            return Prediction(token_ids=tokens)
+        offered = Counter({label: labels[label] for label in example.label_ids})
+        best, share = _most_frequent(offered), offered[example.label_ids[-1]]
+        return Prediction(
+            token_ids=tokens,
+            label_ids=[best] * len(example.units),
+            label_scores=[share / max(1, offered.total())] * len(example.units)
+            if len(example.label_ids) == 2
+            else None,
+        )
+
+    return predict
 
 
-def _most_frequent_answer(train: Sequence[EncodedExample]) -> str:
-    """Return the most frequent gold answer."""
-    counts = Counter(example.answers[0] for example in train)
-    return min(counts, key=lambda answer: (-counts[answer], answer))
+def _add_generated(
+    task: Task,
+    rows: Sequence[ScoreRow],
+    examples: Examples,
+    texts: Sequence[str],
+    scoring: MbppConfig,
+) -> None:
+    if task.score_generation is None:
+        return
+    found = task.score_generation(examples, [[text] for text in texts], scoring)
+    for row, columns in zip(rows, found, strict=True):
+        row.update(columns)
 
 
-def _most_frequent_token(counts: Counter[int]) -> int:
-    """Return the most frequent token of one position."""
+def _values(metrics: Mapping[str, Metric], rows: Sequence[ScoreRow]) -> dict[str, float]:
+    found = {name: metric.pool(rows) for name, metric in metrics.items()}
+    return {name: entry.value for name, entry in found.items() if entry is not None}
+
+
+def _of_kind(examples: Examples, kind: str) -> list[EncodedExample]:
+    return [example for example in examples if example.kind == kind]
+
+
+def _most_frequent(counts: Counter[int]) -> int:
+    """Return the most frequent token, the smaller one of equals."""
     return min(counts, key=lambda token: (-counts[token], token))

@@ -1,7 +1,7 @@
 """Column types of a data set, in one plain notation for files and for parsed rows.
 
-A type is ``"string"``, ``"integer"``, a one-element list (a list of that type) or a mapping (a
-struct with at least these fields).
+A type is ``"string"``, ``"integer"``, ``"number"``, ``"boolean"``, a one-element list (a list of
+that type) or a mapping (a struct with at least these fields).
 """
 
 from collections.abc import Mapping
@@ -43,6 +43,10 @@ def matches_arrow(arrow_type: "pa.DataType", kind: Any) -> bool:
         return types.is_string(arrow_type) or types.is_large_string(arrow_type)
     if kind == "integer":
         return types.is_integer(arrow_type)
+    if kind == "number":
+        return types.is_integer(arrow_type) or types.is_floating(arrow_type)
+    if kind == "boolean":
+        return types.is_boolean(arrow_type)
     if isinstance(kind, list):
         is_list = types.is_list(arrow_type) or types.is_large_list(arrow_type)
         return is_list and matches_arrow(arrow_type.value_type, kind[0])
@@ -58,6 +62,10 @@ def matches_value(value: Any, kind: Any) -> bool:
         return isinstance(value, str)
     if kind == "integer":
         return isinstance(value, int) and not isinstance(value, bool)
+    if kind == "number":
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind == "boolean":
+        return isinstance(value, bool)
     if isinstance(kind, list):
         return isinstance(value, list) and all(matches_value(item, kind[0]) for item in value)
     return isinstance(value, Mapping) and all(

@@ -23,11 +23,25 @@ therefore makes the task easier by removing distractors; the preflight counts th
 were cut and those that lost a supporting sentence.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
-from fseed.tasks.base import Example, Paragraph, Row, RowKey, RowProblem, Section, Task
+from fseed.tasks.base import (
+    Build,
+    DataSet,
+    Example,
+    Paragraph,
+    Row,
+    RowKey,
+    RowProblem,
+    Section,
+    Setting,
+    Task,
+    same_names,
+)
 from fseed.tasks.hotpot_mini import MINI_VERSION, generate_mini
-from fseed.tasks.text_metrics import score_short_answer
+from fseed.tasks.metrics import END_OF_TEXT_ACCURACY, EXACT_MATCH, F1, LOSS, TOKEN_ACCURACY
+from fseed.tasks.text_metrics import score_short_answers
 
 KINDS = ("bridge", "comparison")
 
@@ -58,10 +72,15 @@ def read_key(row: Row) -> RowKey:
         raise RowProblem("no supporting facts")
     if not gold <= _titles(row["context"]):
         raise RowProblem("supporting paragraph missing from the context")
-    return RowKey(row_id=fields["id"], question=fields["question"], gold=frozenset(gold))
+    return RowKey(
+        row_id=fields["id"],
+        text=fields["question"],
+        groups=frozenset(gold),
+        division=fields["id"],
+    )
 
 
-def build_example(row: Row) -> Example:
+def build_example(row: Row, build: Build) -> Example:
     """Return the example of a row that ``read_key`` accepts; raises ``RowProblem``."""
     paragraphs = _paragraphs(row["context"])
     essential = _supporting_sentences(row["supporting_facts"], paragraphs)
@@ -130,8 +149,12 @@ def _clean(text: str | None) -> str:
     return " ".join((text or "").split())
 
 
-HOTPOT = Task(
-    name="hotpot",
+def generate_rows(setting: Setting) -> Iterator[dict[str, Any]]:
+    """Yield the generated rows of a split; order and options change nothing in them."""
+    return generate_mini(setting.split, seed=setting.seed)
+
+
+DISTRACTOR = DataSet(
     folder="hotpotqa",
     hub_id="hotpotqa/hotpot_qa",
     hub_config="distractor",
@@ -144,25 +167,33 @@ HOTPOT = Task(
         "supporting_facts.title",
         "context.title",
     ),
+    # the published test split has no answers
+    files=same_names("train", "validation"),
+    hub_splits={"train": "train", "validation": "validation"},
+    required=("train", "validation"),
+)
+
+HOTPOT = Task(
+    name="hotpot",
+    summary="Multi-hop questions over ten paragraphs, short answer.",
+    datasets={"distractor": DISTRACTOR},
     orders={
         "question_last": ("context", "question"),
         "evidence_last": ("question", "context"),
     },
     order_aliases={"q_after": "question_last", "q_first": "evidence_last"},
-    kinds=KINDS,
-    primary_metric="token_accuracy",
     metrics={
-        "token_accuracy": "Fraction of answer tokens predicted under teacher forcing, "
-        "end of text not counted.",
-        "end_of_text_accuracy": "Fraction of answers after which end of text is predicted.",
-        "loss": "Mean negative log-likelihood of the answer tokens and end of text, in nats.",
-        "exact_match": "Fraction of greedy answers equal to the gold answer after normalisation.",
-        "f1": "Mean F1 of the normalised words of greedy and gold answer.",
+        "token_accuracy": TOKEN_ACCURACY,
+        "exact_match": EXACT_MATCH,
+        "f1": F1,
+        "end_of_text_accuracy": END_OF_TEXT_ACCURACY,
+        "loss": LOSS,
     },
-    generation_metrics=("exact_match", "f1"),
     mini_version=MINI_VERSION,
     read_key=read_key,
     build_example=build_example,
-    generate_mini=generate_mini,
-    score_generation=score_short_answer,
+    generate_mini=generate_rows,
+    shared="shared gold paragraph",
+    score_generation=score_short_answers,
+    generation_columns=("exact_match", "f1"),
 )

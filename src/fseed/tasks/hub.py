@@ -12,9 +12,8 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from fseed.errors import UserError
-from fseed.tasks.base import Task
+from fseed.tasks.base import DataSet
 from fseed.tasks.columns import check_columns, matches_arrow
-from fseed.tasks.local import FILE_SPLITS
 from fseed.tasks.rows import ArrowRows, Rows, readable
 
 if TYPE_CHECKING:
@@ -23,52 +22,58 @@ if TYPE_CHECKING:
 PROBE_SECONDS = 1.0
 
 
-def open_hub(task: Task) -> dict[str, Rows]:
-    """Return the rows of train and validation, downloading them on first use.
+def open_hub(dataset: DataSet) -> dict[str, Rows]:
+    """Return the rows of the published splits, downloading them on first use.
 
     Raises ``UserError`` when nothing is cached and the hub cannot be reached.
     """
     import pyarrow.dataset as pads
 
-    builder = _find_builder(task)
-    with _one_line_error(task, "cannot be prepared"):
+    builder = _find_builder(dataset)
+    with _one_line_error(dataset, "cannot be prepared"):
         builder.download_and_prepare()
         loaded: Any = builder.as_dataset()
     rows: dict[str, Rows] = {}
-    for split in FILE_SPLITS:
-        where = f"{task.hub_id} ({task.hub_config}, {split})"
-        if split not in loaded:
+    for split, name in dataset.hub_splits.items():
+        where = f"{dataset.hub_id} ({dataset.hub_config or 'default'}, {name})"
+        if name not in loaded:
+            if split not in dataset.required:
+                continue
             raise UserError(f"{where}: no such split; found: {', '.join(loaded)}")
-        table = loaded[split].data.table
+        table = loaded[name].data.table
         found = {field.name: field.type for field in table.schema}
-        check_columns(found, task.columns, where=where, matches=matches_arrow)
+        check_columns(found, dataset.columns, where=where, matches=matches_arrow)
         with readable(where):
-            rows[split] = ArrowRows(pads.dataset(table), task.key_columns, where=where)
+            rows[split] = ArrowRows(pads.dataset(table), dataset.key_columns, where=where)
     return rows
 
 
-def fingerprint_hub(task: Task) -> str:
+def fingerprint_hub(dataset: DataSet) -> str:
     """Return the SHA-256 of id, config and revision of the data set; raises ``UserError``.
 
     The revision is that of the cached copy when there is one.
     """
-    revision = str(_find_builder(task).hash)
-    facts = [task.hub_id, task.hub_config, revision]
+    revision = str(_find_builder(dataset).hash)
+    facts = [dataset.hub_id, dataset.hub_config, revision]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _find_builder(task: Task) -> "datasets.DatasetBuilder":
+def _find_builder(dataset: DataSet) -> "datasets.DatasetBuilder":
     """Return the builder of the cached copy, or of the hub's current revision."""
+    if dataset.hub_id is None:
+        raise UserError(
+            f"{dataset.folder}: not on the hub; use data=mini, or data=local data.root=DIR"
+        )
     datasets = _import_datasets()
     try:
         with _offline(datasets):
-            return datasets.load_dataset_builder(task.hub_id, task.hub_config)
+            return datasets.load_dataset_builder(dataset.hub_id, dataset.hub_config)
     except Exception:  # every release raises others, and all of them mean: not cached
         pass
     if not _is_reachable(datasets):
-        raise _unreachable(task, datasets.config.HF_ENDPOINT)
-    with _one_line_error(task, "cannot be loaded"):
-        return datasets.load_dataset_builder(task.hub_id, task.hub_config)
+        raise _unreachable(dataset, datasets.config.HF_ENDPOINT)
+    with _one_line_error(dataset, "cannot be loaded"):
+        return datasets.load_dataset_builder(dataset.hub_id, dataset.hub_config)
 
 
 def _import_datasets() -> Any:
@@ -103,30 +108,34 @@ def _offline(datasets: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _one_line_error(task: Task, what: str) -> Iterator[None]:
+def _one_line_error(dataset: DataSet, what: str) -> Iterator[None]:
     """Turn any error of the hub's libraries into one ``UserError``."""
     try:
         yield
     except Exception as error:
         lines = str(error).splitlines() or [type(error).__name__]
-        raise UserError(
-            f"{task.hub_id} ({task.hub_config}) {what}: {lines[0]}\n{_advice(task)}"
-        ) from error
+        raise UserError(f"{_describe(dataset)} {what}: {lines[0]}\n{_advice(dataset)}") from error
 
 
-def _unreachable(task: Task, endpoint: str) -> UserError:
+def _unreachable(dataset: DataSet, endpoint: str) -> UserError:
     """Return the error for a hub that does not answer."""
     return UserError(
-        f"data=hub: {endpoint} cannot be reached and {task.hub_id} ({task.hub_config}) is not in "
-        f"the cache.\n{_advice(task)}"
+        f"data=hub: {endpoint} cannot be reached and {_describe(dataset)} is not in "
+        f"the cache.\n{_advice(dataset)}"
     )
 
 
-def _advice(task: Task) -> str:
+def _describe(dataset: DataSet) -> str:
+    """Return id and config of a data set on the hub."""
+    return f"{dataset.hub_id} ({dataset.hub_config or 'default'})"
+
+
+def _advice(dataset: DataSet) -> str:
     """Return what to do without the hub, in one line."""
+    files = " and ".join(f"{dataset.files[split][0]}.parquet" for split in dataset.required)
     return (
-        f"Offline: use data=local data.root=FOLDER with {task.folder}/train.parquet and "
-        "validation.parquet, or load it once where there is a network and set HF_HOME to that copy."
+        f"Offline: use data=local data.root=FOLDER with {dataset.folder}/{files}, "
+        "or load it once where there is a network and set HF_HOME to that copy."
     )
 
 

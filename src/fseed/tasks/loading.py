@@ -2,19 +2,21 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from fseed.config.schema import DataConfig, SourceKind, TaskConfig
+from fseed.config.schema import DataConfig, MbppConfig, SourceKind, TaskConfig
 from fseed.errors import UserError
-from fseed.tasks.base import EncodedExample, Row, RowProblem, Task, Tokenizer
-from fseed.tasks.baselines import constant_baseline
+from fseed.tasks.base import EncodedExample, Row, RowProblem, Setting, Task, Tokenizer
+from fseed.tasks.baselines import constant_baseline, copy_baseline
 from fseed.tasks.encoding import encode_example
+from fseed.tasks.notes import MAX_CANDIDATES, NotePool
 from fseed.tasks.preflight import Preflight, describe_counts, report_split
 from fseed.tasks.sources import SPLITS, fingerprint_source, open_source, wanted_examples
-from fseed.tasks.splits import Pool, build_pools
+from fseed.tasks.splits import Pool, build_pools, hash_fraction
 
 MIN_BLOCK_ROWS = 64
 
@@ -23,67 +25,119 @@ MIN_BLOCK_ROWS = 64
 class TaskData:
     """Everything a run needs from its task.
 
-    ``constant_baseline`` scores the best constant answer on validation (on the first split that is
-    not train when validation was not asked for); it is empty without train.
+    The baselines are scored on validation (on the first split that is not train when validation was
+    not asked for) and are empty without train; ``copy_baseline`` also where copying means nothing.
     """
 
     splits: dict[str, list[EncodedExample]]
     preflight: Preflight
     data_hash: str
     constant_baseline: dict[str, float]
+    copy_baseline: dict[str, float]
 
 
-def load(
-    task: Task,
-    order: str,
-    *,
-    config: TaskConfig,
-    data: DataConfig,
-    tokenizer: Tokenizer,
-    splits: Sequence[str],
-) -> TaskData:
-    """Read, check, choose and encode the rows of ``splits``; raises ``UserError``."""
-    _check_options(data, splits)
-    pools = _open_pools(task, data, splits)
-    encode = partial(
-        encode_example,
-        order=task.orders[order],
-        tokenizer=tokenizer,
-        max_length_tokens=config.max_length_tokens,
-        max_answer_tokens=config.max_answer_tokens,
-    )
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A task with its resolved order and options, and the configuration of its rows."""
+
+    task: Task
+    order: str
+    options: Any
+    config: TaskConfig
+    data: DataConfig
+    splits: Sequence[str]
+
+    def setting(self, split: str) -> Setting:
+        """Return what the rows and examples of ``split`` depend on."""
+        return Setting(split=split, order=self.order, options=self.options, seed=self.data.seed)
+
+
+def load(request: Request, tokenizer: Tokenizer, *, scoring: MbppConfig) -> TaskData:
+    """Read, check, choose and encode the rows of the splits; raises ``UserError``."""
+    _check_options(request.data, request.splits)
+    pools = _open_pools(request)
     examples: dict[str, list[EncodedExample]] = {}
     reports = {}
-    for split in splits:
-        examples[split], rejected = _encode_pool(
-            pools[split],
-            lambda row: encode(task.build_example(row)),
-            indices=_choose(pools[split], data, split),
-            num_wanted=wanted_examples(data, split),
-        )
+    for split in request.splits:
+        build = PoolBuild(request.setting(split), pools[split], request.task)
+        examples[split], rejected = _encode_pool(request, build, tokenizer)
         reports[split] = report_split(pools[split], examples[split], rejected)
-        _check_count(task, data, split, len(examples[split]), pools[split], rejected)
+        _check_count(request, split, len(examples[split]), pools[split], rejected)
+    constant, copied = _score_baselines(request.task, examples, tokenizer, scoring)
     return TaskData(
         splits=examples,
-        preflight=Preflight(task.name, data.source.value, order, reports),
-        data_hash=fingerprint_source(task, data),
-        constant_baseline=_baseline(task, examples),
+        preflight=Preflight(request.task.name, request.data.source.value, request.order, reports),
+        data_hash=fingerprint(request),
+        constant_baseline=constant,
+        copy_baseline=copied,
     )
 
 
-def check(task: Task, *, data: DataConfig, splits: Sequence[str]) -> None:
+def check(request: Request) -> None:
     """Raise ``UserError`` for data that cannot serve, as far as it shows without tokenizing."""
-    _check_options(data, splits)
-    if data.source is SourceKind.mini:
-        return  # as many rows are generated as are wanted
-    for split, pool in _open_pools(task, data, splits).items():
-        if split in splits:
-            _check_count(task, data, split, len(pool.entries), pool, Counter())
+    _check_options(request.data, request.splits)
+    if request.data.source is SourceKind.mini:
+        for split in request.splits:
+            # as many rows are generated as are wanted; the first shows whether options fit
+            next(request.task.generate_mini(request.setting(split)))
+        return
+    for split, pool in _open_pools(request).items():
+        if split in request.splits:
+            _check_count(request, split, len(pool.entries), pool, Counter())
 
 
-def _open_pools(task: Task, data: DataConfig, splits: Sequence[str]) -> dict[str, Pool]:
+def fingerprint(request: Request) -> str:
+    """Return the SHA-256 of the source's rows; raises ``UserError``."""
+    dataset = request.task.dataset(request.options)
+    return fingerprint_source(request.task, dataset, request.data)
+
+
+@dataclass
+class PoolBuild:
+    """What builders ask for (``base.Build``), from the rows of one split."""
+
+    setting: Setting
+    pool: Pool
+    task: Task
+    _rng_key: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Fix the part of every generator's key that the rows share."""
+        self._rng_key = SPLITS.index(self.setting.split)
+
+    def generator(self, row_id: str) -> np.random.Generator:
+        """Return the random generator of one row."""
+        row_key = int(hash_fraction(row_id) * 2**52)
+        return np.random.default_rng([self.setting.seed, self._rng_key, row_key])
+
+    def draw_notes(self, row_id: str, *, num: int, own: Sequence[str]) -> list[str]:
+        """Return up to ``num`` notes that overlap with no text in ``own``."""
+        # another stream than the one the builder itself may use
+        rng = self.generator(f"notes of {row_id}")
+        return self._notes.draw(row_id, num=num, own=own, rng=rng)
+
+    @cached_property
+    def _notes(self) -> NotePool:
+        if self.task.notes is None:
+            raise ValueError(f"task {self.task.name} has no rule for notes")
+        entries = self.pool.entries
+        rng = np.random.default_rng([self.setting.seed, self._rng_key])
+        chosen = [entries[place] for place in rng.permutation(len(entries))[:MAX_CANDIDATES]]
+        rows = self.pool.rows.take([index for index, _ in chosen])
+        named = [(key.row_id, row) for (_, key), row in zip(chosen, rows, strict=True) if row]
+        return NotePool(self.task.notes, named, self.setting)
+
+
+def _open_pools(request: Request) -> dict[str, Pool]:
     """Return the disjoint pools of the source."""
-    return build_pools(task, open_source(task, data, splits=splits))
+    source = open_source(
+        request.task,
+        request.data,
+        order=request.order,
+        options=request.options,
+        splits=request.splits,
+    )
+    return build_pools(request.task, source)
 
 
 def _check_options(data: DataConfig, splits: Sequence[str]) -> None:
@@ -99,27 +153,26 @@ def _check_options(data: DataConfig, splits: Sequence[str]) -> None:
         raise UserError(f"data.seed={data.seed}: must not be negative")
 
 
-def _choose(pool: Pool, data: DataConfig, split: str) -> list[int]:
+def _choose(request: Request, build: PoolBuild) -> list[int]:
     """Return the usable rows in the order in which they are tried.
 
     Stored rows are shuffled by ``data.seed``; generated ones come in the order of their stream.
     More examples extend a choice without changing its beginning.
     """
-    if data.source is SourceKind.mini:
-        return pool.indices
-    rng = np.random.default_rng([data.seed, SPLITS.index(split)])
-    indices = pool.indices
+    indices = build.pool.indices
+    if request.data.source is SourceKind.mini:
+        return indices
+    rng = np.random.default_rng([request.data.seed, SPLITS.index(build.setting.split)])
     return [indices[place] for place in rng.permutation(len(indices))]
 
 
 def _encode_pool(
-    pool: Pool,
-    encode: Callable[[Row], EncodedExample],
-    *,
-    indices: Sequence[int],
-    num_wanted: int,
+    request: Request, build: PoolBuild, tokenizer: Tokenizer
 ) -> tuple[list[EncodedExample], Counter[str]]:
-    """Encode rows in order until ``num_wanted`` fit; count the reasons of those that do not."""
+    """Encode rows in order until enough fit; count the reasons of those that do not."""
+    num_wanted = wanted_examples(request.data, build.setting.split)
+    encode = _encoder(request, build, tokenizer)
+    indices = _choose(request, build)
     examples: list[EncodedExample] = []
     rejected: Counter[str] = Counter()
     start = 0
@@ -127,7 +180,7 @@ def _encode_pool(
         # rows are read in blocks, because each read may scan the whole file
         block = indices[start : start + max(MIN_BLOCK_ROWS, num_wanted - len(examples))]
         start += len(block)
-        for row in pool.rows.take(block):
+        for row in build.pool.rows.take(block):
             if len(examples) == num_wanted:
                 break
             try:
@@ -137,17 +190,37 @@ def _encode_pool(
     return examples, rejected
 
 
+def _encoder(
+    request: Request, build: PoolBuild, tokenizer: Tokenizer
+) -> Callable[[Row | None], EncodedExample]:
+    """Return the function from a stored row to its encoded example; it raises ``RowProblem``."""
+
+    def encode(row: Row | None) -> EncodedExample:
+        if row is None:
+            raise RowProblem("malformed row")
+        return encode_example(
+            request.task.build_example(row, build),
+            request.task.orders[request.order],
+            objective=request.task.objective,
+            tokenizer=tokenizer,
+            max_length_tokens=request.config.max_length_tokens,
+            max_answer_tokens=request.config.max_answer_tokens,
+        )
+
+    return encode
+
+
 def _check_count(
-    task: Task, data: DataConfig, split: str, num_found: int, pool: Pool, rejected: Counter[str]
+    request: Request, split: str, num_found: int, pool: Pool, rejected: Counter[str]
 ) -> None:
     """Raise ``UserError`` when a split has fewer examples than wanted."""
-    num_wanted = wanted_examples(data, split)
+    num_wanted = wanted_examples(request.data, split)
     if num_found >= num_wanted:
         return
     dropped = describe_counts(dict(pool.dropped + pool.overlap + rejected))
     raise UserError(
-        f"{task.name}, {data.source.value} data: data.num_{split}={num_wanted} examples wanted, "
-        f"{num_found} found in {pool.num_rows} rows (dropped: {dropped}).\n"
+        f"{request.task.name}, {request.data.source.value} data: data.num_{split}={num_wanted} "
+        f"examples wanted, {num_found} found in {pool.num_rows} rows (dropped: {dropped}).\n"
         + (
             f"Lower data.num_{split} to at most {num_found}, or give a larger data set."
             if num_found
@@ -156,9 +229,18 @@ def _check_count(
     )
 
 
-def _baseline(task: Task, examples: dict[str, list[EncodedExample]]) -> dict[str, float]:
-    """Return the constant baseline on validation, or on the first evaluation split there is."""
+def _score_baselines(
+    task: Task,
+    examples: dict[str, list[EncodedExample]],
+    tokenizer: Tokenizer,
+    scoring: MbppConfig,
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return constant and copy baseline on validation, or on the first evaluation split."""
     names = [name for name in ("validation", "test") if name in examples]
     if "train" not in examples or not names:
-        return {}
-    return constant_baseline(task, examples["train"], examples[names[0]])
+        return {}, {}
+    evaluation = examples[names[0]]
+    constant = constant_baseline(
+        task, examples["train"], evaluation, tokenizer=tokenizer, scoring=scoring
+    )
+    return constant, copy_baseline(task, evaluation, tokenizer=tokenizer, scoring=scoring)

@@ -61,7 +61,7 @@ def report_split(
         num_lost_gold=sum(example.lost_gold for example in examples),
         kinds=dict(sorted(Counter(example.kind for example in examples).items())),
         prompt_tokens=_percentiles([len(example.prompt_ids) for example in examples]),
-        answer_tokens=_percentiles([len(example.answer_ids) - 1 for example in examples]),
+        answer_tokens=_percentiles([example.num_answer_tokens for example in examples]),
     )
 
 

@@ -1,16 +1,47 @@
 """The tasks by name, and the functions through which the rest of the project uses them."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
 
-from fseed.config.schema import DataConfig, TaskConfig
+from fseed.config.schema import DataConfig, MbppConfig, TaskConfig
 from fseed.errors import UserError, did_you_mean
 from fseed.tasks import loading
-from fseed.tasks.base import Task, Tokenizer
+from fseed.tasks.arc import ARC
+from fseed.tasks.base import Objective, Task, Tokenizer
+from fseed.tasks.cache import CacheReport, check_cached, load_cached
+from fseed.tasks.fills import CONSTR, KVSORT, PERMFILL, RIGHTCOPY
 from fseed.tasks.hotpot import HOTPOT
-from fseed.tasks.loading import TaskData
-from fseed.tasks.sources import fingerprint_source
+from fseed.tasks.hotpot_retrieval import HOTPOT_RETRIEVAL
+from fseed.tasks.loading import Request, TaskData
+from fseed.tasks.mbpp import MBPP
+from fseed.tasks.options import parse_options
+from fseed.tasks.protein_contact import PROTEIN_CONTACT
+from fseed.tasks.protein_ss import PROTEIN_SS
+from fseed.tasks.punc_restore import PUNC_RESTORE
+from fseed.tasks.squad import LONGFILL, SQUAD
+from fseed.tasks.sudoku import SUDOKU4, SUDOKU9
 
-TASKS: dict[str, Task] = {task.name: task for task in (HOTPOT,)}
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        HOTPOT,
+        HOTPOT_RETRIEVAL,
+        ARC,
+        SQUAD,
+        LONGFILL,
+        PUNC_RESTORE,
+        MBPP,
+        SUDOKU4,
+        SUDOKU9,
+        PROTEIN_SS,
+        PROTEIN_CONTACT,
+        RIGHTCOPY,
+        CONSTR,
+        KVSORT,
+        PERMFILL,
+    )
+}
 
 PLAIN_SPLITS = ("train", "validation")
 
@@ -30,11 +61,27 @@ def resolve_order(task_name: str, order: str) -> str:
     name = task.order_aliases.get(order, order)
     if name not in task.orders:
         allowed = [*task.orders, *task.order_aliases]
+        also = f" (also {', '.join(task.order_aliases)})" if task.order_aliases else ""
         raise UserError(
             f"task.order={order}: unknown for {task_name}{did_you_mean(order, allowed)}\n"
-            f"Orders: {', '.join(task.orders)} (also {', '.join(task.order_aliases)})"
+            f"Orders: {', '.join(task.orders)}{also}"
         )
     return name
+
+
+def task_notes(name: str, *, has_weights: bool) -> list[str]:
+    """Return one line for what a task cannot show with the backbone at hand."""
+    if get_task(name).objective is Objective.retrieval and not has_weights:
+        return [
+            f"{name} freezes the backbone, and the output matrices of a random one are 0: "
+            "Future-Seed cannot act; give weights=PATH"
+        ]
+    return []
+
+
+def resolve_options(config: TaskConfig) -> dict[str, object]:
+    """Return every option of the task with its value, defaults filled in; raises ``UserError``."""
+    return asdict(parse_options(get_task(config.name), config.options))
 
 
 def load_task_data(
@@ -43,20 +90,30 @@ def load_task_data(
     tokenizer: Tokenizer,
     *,
     splits: Sequence[str] = PLAIN_SPLITS,
+    scoring: MbppConfig | None = None,
 ) -> TaskData:
-    """Return the encoded examples of ``splits`` with their report, hash and baseline.
+    """Return the encoded examples of ``splits`` with their report, hash and baselines.
 
-    ``splits`` are of train, validation and test; a plain run never reads test. Raises ``UserError``
-    for missing or unreadable data and for too few usable rows.
+    ``splits`` are of train, validation and test; a plain run never reads test. ``scoring`` is for
+    the tasks that execute code. Raises ``UserError`` for missing or unreadable data and for too few
+    usable rows.
     """
-    return loading.load(
-        get_task(task.name),
-        resolve_order(task.name, task.order),
-        config=task,
-        data=data,
-        tokenizer=tokenizer,
-        splits=splits,
-    )
+    return load_with_report(task, data, tokenizer, splits=splits, scoring=scoring)[0]
+
+
+def load_with_report(
+    task: TaskConfig,
+    data: DataConfig,
+    tokenizer: Tokenizer,
+    *,
+    splits: Sequence[str] = PLAIN_SPLITS,
+    scoring: MbppConfig | None = None,
+) -> tuple[TaskData, CacheReport]:
+    """Return what ``load_task_data`` returns, and whether it came from the cache."""
+    request = build_request(task, data, splits=splits)
+    scoring = scoring or MbppConfig()
+    build = partial(loading.load, request, tokenizer, scoring=scoring)
+    return load_cached(request, tokenizer, scoring=scoring, build=build)
 
 
 def check_data(task: TaskConfig, data: DataConfig, *, splits: Sequence[str] = PLAIN_SPLITS) -> None:
@@ -64,8 +121,8 @@ def check_data(task: TaskConfig, data: DataConfig, *, splits: Sequence[str] = PL
 
     Rows that turn out too long once tokenized are counted later, by ``load_task_data``.
     """
-    resolve_order(task.name, task.order)
-    loading.check(get_task(task.name), data=data, splits=splits)
+    request = build_request(task, data, splits=splits)
+    check_cached(request, partial(loading.check, request))
 
 
 def data_fingerprint(task: TaskConfig, data: DataConfig) -> str:
@@ -74,4 +131,17 @@ def data_fingerprint(task: TaskConfig, data: DataConfig) -> str:
     Local: the bytes of the files. Mini: version of the generator and ``data.seed``. Hub: id, config
     and revision. Raises ``UserError`` when there is nothing to read.
     """
-    return fingerprint_source(get_task(task.name), data)
+    return loading.fingerprint(build_request(task, data, splits=()))
+
+
+def build_request(task: TaskConfig, data: DataConfig, *, splits: Sequence[str]) -> Request:
+    """Return the task with order and options resolved; raises ``UserError``."""
+    found = get_task(task.name)
+    return Request(
+        task=found,
+        order=resolve_order(task.name, task.order),
+        options=parse_options(found, task.options),
+        config=task,
+        data=data,
+        splits=splits,
+    )

@@ -10,6 +10,7 @@ from fseed.tasks.base import Row
 from fseed.tasks.columns import matches_value
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import pyarrow.dataset as pads
 
 
@@ -20,8 +21,8 @@ class Rows(Protocol):
         """Yield every row with at least the key columns; None for a malformed row."""
         ...
 
-    def take(self, indices: Sequence[int]) -> list[Row]:
-        """Return the whole rows at ``indices``, in this order."""
+    def take(self, indices: Sequence[int]) -> list[Row | None]:
+        """Return the whole rows at ``indices``, in this order; None for a malformed row."""
         ...
 
 
@@ -37,7 +38,7 @@ class ListRows:
         for row in self.rows:
             yield row if matches_value(row, self.columns) else None
 
-    def take(self, indices: Sequence[int]) -> list[Row]:
+    def take(self, indices: Sequence[int]) -> list[Row | None]:
         """Return the rows at ``indices``."""
         return [self.rows[index] for index in indices]
 
@@ -60,13 +61,14 @@ class ArrowRows:
         columns = {path: pads.field(*path.split(".")) for path in self.key_columns}
         with readable(self.where):
             table = self.dataset.to_table(columns=columns)
-        for flat in table.to_pylist():
-            yield _nest(flat)
+        for flat in _to_rows(table):
+            yield None if flat is None else _nest(flat)
 
-    def take(self, indices: Sequence[int]) -> list[Row]:
-        """Return the whole rows at ``indices``."""
+    def take(self, indices: Sequence[int]) -> list[Row | None]:
+        """Return the whole rows at ``indices``; None for one that is not UTF-8."""
         with readable(self.where):
-            return self.dataset.take(list(indices)).to_pylist()
+            table = self.dataset.take(list(indices))
+        return list(_to_rows(table))
 
 
 @contextmanager
@@ -79,6 +81,22 @@ def readable(where: str) -> Iterator[None]:
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise UserError(f"{where} cannot be read as parquet ({reason}); copy it again") from error
+
+
+def _to_rows(table: "pa.Table") -> Iterator[Row | None]:
+    """Yield the rows as dicts; None for one whose text is not UTF-8."""
+    try:
+        yield from table.to_pylist()
+    except UnicodeDecodeError:  # raised before the first row
+        for number in range(table.num_rows):
+            yield _to_row(table.slice(number, 1))
+
+
+def _to_row(table: "pa.Table") -> Row | None:
+    try:
+        return table.to_pylist()[0]
+    except UnicodeDecodeError:
+        return None
 
 
 def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:

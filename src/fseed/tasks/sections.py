@@ -1,16 +1,17 @@
 """Render sections to a prompt and cut the evidence of one that is too long.
 
-Layout: each heading on its own line, a blank line between sections, and the cue ``Answer:`` last.
-The answer is tokenised on its own and begins with a space. Only sentences that a section ranks may
+Layout: each heading on its own line, a blank line between sections, and the cue (``Answer:``) last.
+The answer is tokenised on its own, see ``base.Form``. Only sentences that a section ranks may
 be cut; question, task statement, cue and answer always survive. What is kept is the longest prefix
 of the ranking that fits, shown in document order, so a longer limit never shows less.
 """
 
 from collections.abc import Sequence
 
-from fseed.tasks.base import Example, Paragraph, RowProblem, Section, Tokenizer
+from fseed.tasks.base import Example, Form, Paragraph, RowProblem, Section, Tokenizer
 
-CUE = "Answer:"
+# these answers begin on a line of their own
+_ON_NEW_LINE = (Form.code, Form.characters)
 
 
 def render_prompt(example: Example, order: Sequence[str], *, num_kept: int | None = None) -> str:
@@ -19,7 +20,27 @@ def render_prompt(example: Example, order: Sequence[str], *, num_kept: int | Non
     ``num_kept`` is the number of ranked sentences to show; ``None`` shows all.
     """
     bodies = [_render_section(example.sections[name], num_kept) for name in order]
-    return "\n\n".join([*bodies, CUE])
+    if not example.cue:
+        return "\n\n".join(bodies)
+    end = "\n" if example.form in _ON_NEW_LINE else ""
+    return "\n\n".join([*bodies, example.cue]) + end
+
+
+def encode_prompt(example: Example, text: str, *, tokenizer: Tokenizer) -> list[int]:
+    """Return the tokens of a rendered prompt, one a character where the example asks for it."""
+    return (
+        encode_characters(text, tokenizer)
+        if example.prompt_by_character
+        else tokenizer.encode(text)
+    )
+
+
+def encode_characters(text: str, tokenizer: Tokenizer) -> list[int]:
+    """Return one token a character; ValueError for a character that has no token of its own."""
+    ids = [tokenizer.encode(character) for character in text]
+    if any(len(pieces) != 1 for pieces in ids):
+        raise ValueError(f"{text!r:.60}: every character must be one token of the vocabulary")
+    return [pieces[0] for pieces in ids]
 
 
 def num_ranked(example: Example) -> int:
@@ -39,7 +60,7 @@ def fit_prompt(
     """
     total = num_ranked(example)
     text = render_prompt(example, order)
-    ids = tokenizer.encode(text)
+    ids = encode_prompt(example, text, tokenizer=tokenizer)
     if len(ids) <= max_prompt_tokens:
         return text, ids, total
     best = _search_num_kept(example, order, tokenizer, max_prompt_tokens)
@@ -72,7 +93,7 @@ def _encode_if_fits(
 ) -> tuple[str, list[int], int] | None:
     """Return text, tokens and ``num_kept`` when the prompt has at most ``limit`` tokens."""
     text = render_prompt(example, order, num_kept=num_kept)
-    ids = tokenizer.encode(text)
+    ids = encode_prompt(example, text, tokenizer=tokenizer)
     return (text, ids, num_kept) if len(ids) <= limit else None
 
 
@@ -100,7 +121,7 @@ def _estimate_num_kept(
 def _render_section(section: Section, num_kept: int | None) -> str:
     """Return heading and paragraphs; a paragraph with every sentence cut is left out."""
     kept = None if section.ranking is None else set(section.ranking[:num_kept])
-    lines = [f"{section.heading}:"]
+    lines = [] if section.heading is None else [f"{section.heading}:"]
     for index, paragraph in enumerate(section.paragraphs):
         text = _render_paragraph(paragraph, index, kept)
         if text:

@@ -1,13 +1,18 @@
 """Exact match and F1 of short answers, by the rules of the SQuAD and HotpotQA evaluation scripts.
 
 Answers are compared after lower-casing, deleting ASCII punctuation, deleting the words a, an and
-the, and collapsing white space, in this order. HotpotQA adds that yes, no and noanswer share
-credit with nothing but themselves.
+the, and collapsing white space, in this order. The best of several gold answers counts, for each
+metric apart. HotpotQA adds that yes, no and noanswer share credit with nothing but themselves:
+``score_short_answers`` has this rule, ``score_span_answers`` (SQuAD) does not.
 """
 
 import re
 import string
 from collections import Counter
+from collections.abc import Callable, Sequence
+
+from fseed.config.schema import MbppConfig
+from fseed.tasks.base import EncodedExample, ScoreRow
 
 CLOSED_ANSWERS = frozenset({"yes", "no", "noanswer"})
 
@@ -27,14 +32,9 @@ def exact_match(prediction: str, answer: str) -> float:
 
 
 def f1(prediction: str, answer: str) -> float:
-    """Return the F1 of the two bags of normalised words; 0.0 when they share none.
-
-    A closed answer (yes, no, noanswer) on either side scores 0.0 unless both sides are equal.
-    """
-    predicted, gold = normalize_answer(prediction), normalize_answer(answer)
-    if predicted != gold and (predicted in CLOSED_ANSWERS or gold in CLOSED_ANSWERS):
-        return 0.0
-    predicted_words, gold_words = predicted.split(), gold.split()
+    """Return the F1 of the two bags of normalised words; 0.0 when they share none."""
+    predicted_words = normalize_answer(prediction).split()
+    gold_words = normalize_answer(answer).split()
     num_shared = sum((Counter(predicted_words) & Counter(gold_words)).values())
     if num_shared == 0:
         return 0.0
@@ -42,9 +42,38 @@ def f1(prediction: str, answer: str) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-def score_short_answer(prediction: str, answers: tuple[str, ...]) -> dict[str, float]:
-    """Return exact match and F1 against the gold answer that suits the prediction best."""
-    return {
-        "exact_match": max(exact_match(prediction, answer) for answer in answers),
-        "f1": max(f1(prediction, answer) for answer in answers),
-    }
+def closed_f1(prediction: str, answer: str) -> float:
+    """Return ``f1``, but 0.0 for a closed answer (yes, no, noanswer) on one side alone."""
+    predicted, gold = normalize_answer(prediction), normalize_answer(answer)
+    if predicted != gold and (predicted in CLOSED_ANSWERS or gold in CLOSED_ANSWERS):
+        return 0.0
+    return f1(prediction, answer)
+
+
+def score_short_answers(
+    examples: Sequence[EncodedExample], texts: Sequence[Sequence[str]], scoring: MbppConfig
+) -> list[ScoreRow]:
+    """Return exact match and F1 of the greedy answers by the rules of HotpotQA."""
+    return _score_greedy(examples, texts, closed_f1)
+
+
+def score_span_answers(
+    examples: Sequence[EncodedExample], texts: Sequence[Sequence[str]], scoring: MbppConfig
+) -> list[ScoreRow]:
+    """Return exact match and F1 of the greedy answers by the rules of SQuAD."""
+    return _score_greedy(examples, texts, f1)
+
+
+def _score_greedy(
+    examples: Sequence[EncodedExample],
+    texts: Sequence[Sequence[str]],
+    overlap: Callable[[str, str], float],
+) -> list[ScoreRow]:
+    """Return the best exact match and the best overlap over the gold answers of each example."""
+    return [
+        {
+            "exact_match": max(exact_match(found[0], answer) for answer in example.answers),
+            "f1": max(overlap(found[0], answer) for answer in example.answers),
+        }
+        for example, found in zip(examples, texts, strict=True)
+    ]

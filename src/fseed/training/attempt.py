@@ -8,11 +8,12 @@ import lightning as L
 import torch
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-from fseed.config.schema import Accelerator, LoggerKind, Precision, RunConfig
+from fseed.config.schema import Accelerator, BudgetConfig, LoggerKind, Precision, RunConfig
 from fseed.errors import RunInterrupted, UserError
 from fseed.models.checkpoint_header import weights_fingerprint
 from fseed.models.tokenizer import build_tokenizer
 from fseed.planned_run import PlannedRun
+from fseed.tasks.base import Objective
 from fseed.tasks.registry import get_task
 from fseed.training.build import build_future_seed, build_model
 from fseed.training.callbacks import (
@@ -27,6 +28,7 @@ from fseed.training.data_module import RunDataModule, load_examples
 from fseed.training.evaluation import Evaluator
 from fseed.training.interrupt import InterruptFlag
 from fseed.training.module import FutureSeedModule
+from fseed.training.objectives import Learner
 from fseed.training.progress import ShowProgress
 from fseed.training.records import write_provenance, write_result
 from fseed.training.run_log import RunLog, due_steps
@@ -52,7 +54,8 @@ class Attempt:
         model = build_model(self.config)
         check_vocabulary(model.shape.vocab_size, self.tokenizer.vocab_size)
         future_seed = build_future_seed(self.config, model.shape)
-        self.module = FutureSeedModule(self.config, model=model, future_seed=future_seed)
+        learner = Learner(model, future_seed, objective=self.task.objective)
+        self.module = FutureSeedModule(self.config, learner)
         self.data_module = RunDataModule(self.config, self.data)
         self.progress = ShowProgress(
             self.log,
@@ -102,7 +105,7 @@ class Attempt:
             self.log,
             self._build_evaluator(),
             due=frozenset(scored),
-            generate_at=frozenset({num_steps} if budget.generate else ()),
+            generate_at=generation_steps(budget, num_steps=num_steps),
             max_first_loss=self._max_first_loss(),
         )
         return [
@@ -115,8 +118,7 @@ class Attempt:
 
     def _build_evaluator(self) -> Evaluator:
         return Evaluator(
-            model=self.module.model,
-            future_seed=self.module.future_seed,
+            learner=self.module.learner,
             task=self.task,
             tokenizer=self.tokenizer,
             examples=self.data.splits["validation"],
@@ -124,6 +126,8 @@ class Attempt:
             batch_size=self.config.budget.eval_batch_size,
             repeat_prompt=self.data_module.batches.repeat_prompt,
             max_answer_tokens=self.config.task.max_answer_tokens,
+            scoring=self.config.mbpp,
+            seed=self.config.seed,
             autocast=lambda: self.trainer.precision_plugin.forward_context(),
             before_batch=self._before_evaluation_batch,
         )
@@ -140,9 +144,17 @@ class Attempt:
 
     def _max_first_loss(self) -> float | None:
         model = self.config.model
-        if model.weights is None or model.allow_above_uniform:
+        # only next-token prediction is what a checkpoint must be better at than a uniform guess
+        is_next_token = self.task.objective is Objective.answer
+        if model.weights is None or model.allow_above_uniform or not is_next_token:
             return None
         return uniform_loss(self.module.model.shape.vocab_size)
+
+
+def generation_steps(budget: BudgetConfig, *, num_steps: int) -> frozenset[int]:
+    """Return the evaluated steps at which answers are decoded freely."""
+    first = {0} if budget.generate_first else set()
+    return frozenset(first | {num_steps} if budget.generate else ())
 
 
 def prepare_torch(config: RunConfig) -> None:

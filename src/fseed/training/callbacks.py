@@ -7,7 +7,6 @@ killed at any moment continues from c with complete records.
 import math
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +51,12 @@ class RecordSteps(L.Callback):
         assert isinstance(pl_module, FutureSeedModule)
         loss = float(outputs["loss"])
         seconds = time.perf_counter() - self._started
-        answer_tokens = int(batch.answer_lengths.sum())
-        tokens = int(batch.prompt_lengths.sum()) + answer_tokens
+        tokens = batch.num_tokens
         row = {
             "kind": "train",
             "step": trainer.global_step,
             "tokens": tokens,
-            "answer_tokens": answer_tokens,
+            "answer_tokens": int(batch.answer_lengths.sum()),
             "loss": loss,
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
             "grad_norm": pl_module.grad_norm,
@@ -101,8 +99,7 @@ class EvaluateSplit(L.Callback):
 
     def _check_weights(self, max_first_loss: float) -> None:
         # without Future-Seed: the question is whether the backbone was loaded rightly
-        plain = replace(self.evaluator, future_seed=None).evaluate(step=0, with_generation=False)
-        loss = plain.values["loss"]
+        loss = self.evaluator.loss(seeded=False)
         if not loss <= max_first_loss:
             raise UserError(
                 f"the weights start at a loss of {loss:.2f} nats, above the uniform guess "

@@ -11,7 +11,8 @@ from fseed.errors import DataError, UserError
 from fseed.models.tokenizer import Tokenizer
 from fseed.tasks.preflight import render
 from fseed.tasks.registry import TaskData, load_task_data
-from fseed.training.batches import StepKeyedBatches, steps_for_tokens
+from fseed.training.batch_plan import BatchPlan, steps_for_tokens
+from fseed.training.batches import StepKeyedBatches
 
 _LAST_LOADED: dict[str, TaskData] = {}
 
@@ -22,12 +23,13 @@ def load_examples(config: RunConfig, tokenizer: Tokenizer, *, data_hash: str) ->
     Raises:
         DataError: if the rows are not those of ``data_hash``, or there are too few.
     """
-    source = [asdict(config.task), asdict(config.data), tokenizer.fingerprint, data_hash]
+    facts = (config.task, config.data, config.mbpp)
+    source = [*(asdict(part) for part in facts), tokenizer.fingerprint, data_hash]
     key = json.dumps(source, default=str)
     if key not in _LAST_LOADED:
         _LAST_LOADED.clear()
         try:
-            data = load_task_data(config.task, config.data, tokenizer)
+            data = load_task_data(config.task, config.data, tokenizer, scoring=config.mbpp)
         except UserError as error:
             raise DataError(str(error)) from error
         if data.data_hash != data_hash:
@@ -44,13 +46,13 @@ class RunDataModule(L.LightningDataModule):
     def __init__(self, config: RunConfig, data: TaskData) -> None:
         """Plan the batches of the run and the number of its steps."""
         super().__init__()
-        self.batches = StepKeyedBatches(
-            data.splits["train"],
-            seed=config.seed,
-            batch_size=config.budget.batch_size,
-            repeat_prompt=config.control.kind is ControlKind.repeat_prompt,
+        self.plan = BatchPlan(
+            data.splits["train"], seed=config.seed, batch_size=config.budget.batch_size
         )
-        self.num_steps = plan_steps(config, self.batches)
+        self.batches = StepKeyedBatches(
+            self.plan, repeat_prompt=config.control.kind is ControlKind.repeat_prompt
+        )
+        self.num_steps = plan_steps(config, self.plan)
 
     def train_dataloader(self) -> StepKeyedBatches:
         """Return the batches from the current optimiser step on."""
@@ -59,7 +61,7 @@ class RunDataModule(L.LightningDataModule):
         return self.batches
 
 
-def plan_steps(config: RunConfig, batches: StepKeyedBatches) -> int:
+def plan_steps(config: RunConfig, plan: BatchPlan) -> int:
     """Return the optimiser steps of the budget; tokens are rounded up to a whole step.
 
     Tokens count each prompt once, so that an arm that reads it twice takes equally many steps.
@@ -69,4 +71,4 @@ def plan_steps(config: RunConfig, batches: StepKeyedBatches) -> int:
         return budget.steps
     if budget.tokens is None:
         raise UserError("budget.steps and budget.tokens are both unset; give one of them")
-    return steps_for_tokens(batches, tokens=budget.tokens)
+    return steps_for_tokens(plan, tokens=budget.tokens)

@@ -1,9 +1,9 @@
-"""Scoring of a whole split: teacher-forced per example, and greedy decoding where asked.
+"""Scoring of a whole split: teacher-forced per example, and free decoding where asked.
 
-Metrics are pooled over the split: token_accuracy and loss are sums over tokens divided by counts.
+What was predicted is turned into score rows and metrics by ``tasks.scoring``, which knows no model.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,15 +12,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fseed.models.future_seed import FutureSeed
+from fseed.config.schema import MbppConfig
 from fseed.models.generation import generate
-from fseed.models.prompt_answer import PromptAnswer, answer_hidden, read_prompt
-from fseed.models.rwkv7 import RWKV7
+from fseed.models.prompt_answer import PromptAnswer, read_prompt
+from fseed.models.retrieval import contrastive_logits
 from fseed.models.tokenizer import Tokenizer
-from fseed.tasks.base import EncodedExample, Task
-from fseed.training.batches import collate, evaluation_batches
-
-Row = dict[str, Any]
+from fseed.tasks.base import EncodedExample, Objective, ScoreRow, Task
+from fseed.tasks.scoring import Prediction, add_items, pool_metrics, score_prediction
+from fseed.training.batch_plan import evaluation_batches
+from fseed.training.batches import collate
+from fseed.training.objectives import Learner
+from fseed.training.sampling import sample_generators
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Evaluation:
 
     step: int
     split: str
-    rows: list[Row]
+    rows: list[ScoreRow]
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)  # name -> value, n
 
     @property
@@ -42,8 +44,7 @@ class Evaluation:
 class Evaluator:
     """Everything that scoring needs besides the step."""
 
-    model: RWKV7
-    future_seed: FutureSeed | None
+    learner: Learner
     task: Task
     tokenizer: Tokenizer
     examples: Sequence[EncodedExample]
@@ -51,107 +52,160 @@ class Evaluator:
     batch_size: int
     repeat_prompt: bool
     max_answer_tokens: int
+    scoring: MbppConfig
+    seed: int  # of sampled answers
     autocast: Callable[[], AbstractContextManager[Any]]
     before_batch: Callable[[int, int], None]  # batch number, number of batches
 
     @torch.no_grad()
     def evaluate(self, *, step: int, with_generation: bool) -> Evaluation:
         """Score every example of the split once; the model's train/eval mode is irrelevant."""
-        batches = evaluation_batches(self.examples, batch_size=self.batch_size)
-        rows: list[Row] = []
-        for i, examples in enumerate(batches):
-            self.before_batch(i, len(batches))
-            rows += self._score_batch(examples, with_generation=with_generation)
+        if self.task.objective is Objective.retrieval:
+            rows = self._rank_split()
+        else:
+            rows = self._score_split(with_generation=with_generation)
         for row in rows:
             row.update(split=self.split, step=step)
         rows.sort(key=lambda row: row["example_id"])
-        return Evaluation(step, self.split, rows, pool_metrics(rows))
+        add_items(self.task.metrics[self.task.primary_metric], rows)
+        return Evaluation(step, self.split, rows, pool_metrics(self.task.metrics, rows))
 
-    def _score_batch(
-        self, examples: Sequence[EncodedExample], *, with_generation: bool
-    ) -> list[Row]:
-        device = self.model.emb.weight.device
-        batch = PromptAnswer(
-            *(t.to(device) for t in collate(examples, repeat_prompt=self.repeat_prompt))
-        )
-        with self.autocast():
-            logits = self.model.logits(
-                answer_hidden(self.model, batch, future_seed=self.future_seed)
-            )
-        rows = teacher_forced_rows(examples, batch, logits.float())
-        predictions = self._generate(batch) if with_generation else [None] * len(examples)
-        for row, example, prediction in zip(rows, examples, predictions, strict=True):
-            row["prediction"] = prediction
-            scores = dict.fromkeys(self.task.generation_metrics)
-            if prediction is not None:
-                scores |= self.task.score_generation(prediction, example.answers)
-            row.update(scores)
+    @torch.no_grad()
+    def loss(self, *, seeded: bool) -> float:
+        """Return the mean loss over the answer tokens of the split, in nats."""
+        total = num_tokens = 0.0
+        for examples, batch in self._batches():
+            predictions = self._predict(examples, batch, seeded=seeded)
+            total += sum(float(prediction.loss_sum or 0.0) for prediction in predictions)
+            num_tokens += sum(len(example.answer_ids) for example in examples)
+        return total / num_tokens
+
+    def _batches(self) -> Iterator[tuple[list[EncodedExample], PromptAnswer]]:
+        groups = evaluation_batches(self.examples, batch_size=self.batch_size)
+        device = self.learner.model.emb.weight.device
+        for i, examples in enumerate(groups):
+            self.before_batch(i, len(groups))
+            yield examples, collate(examples, repeat_prompt=self.repeat_prompt).to(device)
+
+    def _score_split(self, *, with_generation: bool) -> list[ScoreRow]:
+        rows: list[ScoreRow] = []
+        texts: list[list[str]] = []
+        scored: list[EncodedExample] = []
+        for examples, batch in self._batches():
+            for example, prediction in zip(examples, self._predict(examples, batch), strict=True):
+                rows.append(
+                    score_prediction(self.task, example, prediction, tokenizer=self.tokenizer)
+                )
+            if with_generation and self.task.score_generation is not None:
+                texts += self._generate(examples, batch)
+            scored += examples
+        if texts and self.task.score_generation is not None:
+            columns = self.task.score_generation(scored, texts, self.scoring)
+            for row, found, answers in zip(rows, columns, texts, strict=True):
+                row.update(found, prediction=answers[0])
         return rows
 
-    def _generate(self, batch: PromptAnswer) -> list[str]:
+    def _predict(
+        self, examples: Sequence[EncodedExample], batch: PromptAnswer, *, seeded: bool = True
+    ) -> list[Prediction]:
         with self.autocast():
-            last, state = read_prompt(self.model, batch, future_seed=self.future_seed)
-            generated = generate(
-                self.model, state, self.model.logits(last),
-                max_new_tokens=self.max_answer_tokens, end_of_text=self.tokenizer.end_of_text,
-            )  # fmt: skip
-        return [self.tokenizer.decode(ids).strip() for ids in generated]
+            logits = self.learner.model.logits(self.learner.hidden(batch, seeded=seeded))
+        return read_logits(examples, batch, logits.float())
+
+    def _generate(self, examples: Sequence[EncodedExample], batch: PromptAnswer) -> list[list[str]]:
+        """Return the texts of each example: the greedy one, then the sampled ones."""
+        with self.autocast():
+            last, state = read_prompt(
+                self.learner.model, batch, future_seed=self.learner.future_seed
+            )
+            first = self.learner.model.logits(last)
+            rounds = 1 + (self.scoring.num_samples if self.task.executes_code else 0)
+            found = [
+                generate(
+                    self.learner.model, state, first,
+                    max_new_tokens=self.max_answer_tokens, end_of_text=self.tokenizer.end_of_text,
+                    temperature=self.scoring.temperature if sample else 0.0,
+                    top_p=self.scoring.top_p,
+                    generators=sample_generators(examples, seed=self.seed, sample=sample),
+                )
+                for sample in range(rounds)
+            ]  # fmt: skip
+        decode = self.tokenizer.decode
+        # a program may begin with spaces that mean something
+        clean = str.rstrip if self.task.executes_code else str.strip
+        return [[clean(decode(ids)) for ids in samples] for samples in zip(*found, strict=True)]
+
+    def _rank_split(self) -> list[ScoreRow]:
+        """Rank the contexts of the whole split for every question, the right one among them."""
+        scored: list[EncodedExample] = []
+        embedded: list[tuple[Tensor, Tensor]] = []
+        for examples, batch in self._batches():
+            with self.autocast():
+                embedded.append(self.learner.embed(batch))
+            scored += examples
+        questions, contexts = (torch.cat(parts) for parts in zip(*embedded, strict=True))
+        return ranking_rows(scored, contrastive_logits(questions, contexts))
 
 
-def teacher_forced_rows(
+def read_logits(
     examples: Sequence[EncodedExample], batch: PromptAnswer, logits: Tensor
-) -> list[Row]:
-    """Count per example: right answer tokens, right end-of-text, summed loss in nats.
-
-    ``logits`` [B, A, vocab] predict ``batch.answer``; the end-of-text token is the last true one.
-    """
-    mask = batch.answer_mask
+) -> list[Prediction]:
+    """Return what ``logits`` [B, A, vocab] say about each answer position and unit."""
     nll = F.cross_entropy(logits.flatten(0, 1), batch.answer.flatten(), reduction="none")
-    loss_sums = (nll.view_as(batch.answer).double() * mask).sum(1).tolist()
-    right = (logits.argmax(-1) == batch.answer) & mask
-    ends = batch.answer_lengths - 1
-    end_right = right[torch.arange(len(examples), device=right.device), ends]
-    num_right = (right.sum(1) - end_right.long()).tolist()
+    loss_sums = (nll.view_as(batch.answer).double() * batch.answer_mask).sum(1).tolist()
+    guesses = logits.argmax(-1).tolist()
+    predictions = []
+    for i, example in enumerate(examples):
+        label_ids, label_scores = _read_labels(example, logits[i])
+        prediction = Prediction(
+            token_ids=guesses[i][: len(example.answer_ids)],
+            label_ids=label_ids,
+            label_scores=label_scores,
+            loss_sum=loss_sums[i],
+        )
+        predictions.append(prediction)
+    return predictions
+
+
+def _read_labels(example: EncodedExample, logits: Tensor) -> tuple[list[int], list[float] | None]:
+    """Return the likeliest label of each unit, and of two labels the probability of the last."""
+    if not example.label_ids:
+        return [], None
+    labels = torch.tensor(example.label_ids, device=logits.device)
+    offered = logits[list(example.units)][:, labels]
+    best = labels[offered.argmax(-1)].tolist()
+    if len(example.label_ids) != 2:
+        return best, None
+    return best, offered.softmax(-1)[:, 1].tolist()
+
+
+def ranking_rows(examples: Sequence[EncodedExample], similarities: Tensor) -> list[ScoreRow]:
+    """Return a row a question; ``similarities`` [N, N] to every context, its own on the diagonal.
+
+    The rank counts from 1; a tie with another context counts against the right one.
+    """
+    right = similarities.diagonal().unsqueeze(1)
+    # counted from behind, so that a NaN ranks last
+    ranks = (len(examples) - (similarities < right).sum(1)).tolist()
+    targets = torch.arange(len(examples), device=similarities.device)
+    losses = F.cross_entropy(similarities, targets, reduction="none").tolist()
     return [
         {
             "example_id": example.example_id,
             "kind": example.kind,
-            "num_units": len(example.answer_ids) - 1,
-            "num_correct": num_right[i],
-            "end_of_text_correct": float(end_right[i]),
-            "loss_sum": loss_sums[i],
-            "num_tokens": len(example.answer_ids),
+            "num_units": 1,
+            "num_correct": int(rank == 1),
+            "num_correct_full": int(rank == 1),
+            "num_answer_tokens": 0,
+            "num_tokens_correct": 0,
+            "end_of_text_correct": None,
+            "loss_sum": loss,
+            "num_tokens": 1,
+            "gold": None,
+            "predicted": None,
+            "label_scores": None,
+            "prediction": None,
+            "rank": float(rank),
         }
-        for i, example in enumerate(examples)
+        for example, rank, loss in zip(examples, ranks, losses, strict=True)
     ]
-
-
-POOLED_KEYS = {
-    "example_id", "kind", "split", "step", "prediction",
-    "num_units", "num_correct", "loss_sum", "num_tokens",
-}  # fmt: skip
-
-
-def pool_metrics(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """Pool the rows of one evaluation: every metric with the count it stands on, also by kind."""
-    metrics = _pool(rows)
-    metrics["loss"] = _ratio(rows, "loss_sum", "num_tokens")
-    for kind in sorted({row["kind"] for row in rows}):
-        part = _pool([row for row in rows if row["kind"] == kind])
-        metrics |= {f"{name}_{kind}": value for name, value in part.items()}
-    return metrics
-
-
-def _pool(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    metrics = {"token_accuracy": _ratio(rows, "num_correct", "num_units")}
-    for name in sorted(rows[0].keys() - POOLED_KEYS):
-        scores = [row[name] for row in rows if row[name] is not None]
-        if scores:
-            short = "end_of_text_accuracy" if name == "end_of_text_correct" else name
-            metrics[short] = {"value": sum(scores) / len(scores), "n": len(scores)}
-    return metrics
-
-
-def _ratio(rows: Iterable[Row], numerator: str, denominator: str) -> dict[str, float]:
-    total = sum(row[denominator] for row in rows)
-    return {"value": sum(row[numerator] for row in rows) / total, "n": total}

@@ -8,14 +8,22 @@ from torch.optim.lr_scheduler import LambdaLR
 from fseed.config.schema import RunConfig
 from fseed.models.future_seed import FutureSeed
 from fseed.models.rwkv7 import RWKV7
+from fseed.tasks.base import Objective
+from fseed.training.objectives import Learner
 
 
-def build_optimizer(config: RunConfig, model: RWKV7, future_seed: FutureSeed | None) -> AdamW:
+def build_optimizer(config: RunConfig, learner: Learner) -> AdamW:
     """Create AdamW over float32 master weights; a learning rate of 0 freezes its parameters."""
     optim = config.optim
-    groups = backbone_groups(model, config)
-    if future_seed is not None:
-        groups += gate_groups(future_seed, config)
+    groups = []
+    if learner.task_head is not None:
+        head = list(learner.task_head.parameters())
+        rate = optim.task_head_lr
+        groups.append({"params": head, "lr": rate, "weight_decay": 0.0, "name": "task_head"})
+    if learner.objective is not Objective.retrieval:
+        groups = backbone_groups(learner.model, config) + groups
+    if learner.future_seed is not None:
+        groups += gate_groups(learner.future_seed, config)
     betas = (optim.beta1, optim.beta2)
     return AdamW(groups, lr=optim.lr, betas=betas, eps=optim.eps, fused=True)
 

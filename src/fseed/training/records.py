@@ -10,7 +10,7 @@ import yaml
 
 from fseed.config.rules import notes
 from fseed.config.schema import Accelerator, RunConfig
-from fseed.models.checkpoint import save_future_seed, save_safetensors
+from fseed.models.checkpoint import save_future_seed, save_safetensors, save_task_head
 from fseed.models.rwkv7 import RWKV7
 from fseed.planned_run import PlannedRun
 from fseed.provenance import build_provenance
@@ -25,8 +25,9 @@ from fseed.records import (
     write_json_atomic,
     write_text_atomic,
 )
+from fseed.sandbox.isolation import isolation_level
 from fseed.tasks.base import Task
-from fseed.tasks.registry import TaskData
+from fseed.tasks.registry import TaskData, get_task, task_notes
 from fseed.training.memory import peak_memory_gib
 from fseed.training.module import FutureSeedModule
 from fseed.training.run_log import RunLog
@@ -67,6 +68,7 @@ def write_provenance(run: PlannedRun, *, data: TaskData, model: RWKV7) -> None:
             "parameters": sum(p.numel() for p in model.parameters()),
             "initialization": "random" if config.model.weights is None else "checkpoint",
         },
+        "sandbox": isolation_level() if get_task(config.task.name).executes_code else None,
     }
     provenance = build_provenance(run) | facts
     earlier = read_run(run.run_dir).provenance.get("attempts", [])
@@ -84,6 +86,8 @@ def write_result(
         save_safetensors(module.model, weights_path)
         if module.future_seed is not None:
             save_future_seed(module.future_seed, weights_path)
+        if module.learner.task_head is not None:
+            save_task_head(module.learner.task_head, weights_path)
     rows = log.training_rows
     result = {
         "schema_version": SCHEMA_VERSION,
@@ -99,6 +103,7 @@ def write_result(
         "primary_metric": task.primary_metric,
         "evaluations": [evaluation_entry(row) for row in log.evaluation_rows],
         "constant_baseline": data.constant_baseline,
+        "copy_baseline": data.copy_baseline,
         "gates": {"first": rows[0]["gates_before"], "last": rows[-1]["gates"]},
         "peak_memory_gib": max(row["memory_gib"] for row in rows),
         "tokens_per_second": log.total("tokens") / sum(row["seconds"] for row in rows),
@@ -115,7 +120,8 @@ def collect_notes(run: PlannedRun) -> list[str]:
     attempts = read_run(run.run_dir).provenance["attempts"]
     first = {key: attempts[0][key] for key in ("versions", "device")}
     is_mixed = any(attempt[key] != value for attempt in attempts for key, value in first.items())
-    return start + ([NOTE_MIXED] if is_mixed else []) + notes(run.config)
+    told = task_notes(run.config.task.name, has_weights=run.config.model.weights is not None)
+    return start + ([NOTE_MIXED] if is_mixed else []) + notes(run.config) + told
 
 
 def write_failure(run: PlannedRun, *, failure: str, error: BaseException) -> None:

@@ -1,0 +1,68 @@
+"""What a batch teaches: next tokens of an answer, masked positions, or nearness of two texts.
+
+The ``Learner`` holds everything of one arm that is trained or carried: backbone, gates, and the
+task head (mask embedding or projection) where the objective has one.
+"""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fseed.models.fill import MaskEmbedding, fill_hidden
+from fseed.models.future_seed import FutureSeed
+from fseed.models.prompt_answer import PromptAnswer, answer_hidden
+from fseed.models.retrieval import Projection, contrastive_logits, embed_texts
+from fseed.models.rwkv7 import RWKV7
+from fseed.tasks.base import Objective
+
+
+class Learner(nn.Module):
+    """Backbone, gates and task head of one arm, under one objective."""
+
+    def __init__(
+        self, model: RWKV7, future_seed: FutureSeed | None, *, objective: Objective
+    ) -> None:
+        """Add the task head; retrieval freezes the backbone."""
+        super().__init__()
+        self.model, self.future_seed, self.objective = model, future_seed, objective
+        width = model.shape.width
+        self.task_head: nn.Module | None = None
+        if objective is Objective.fill:
+            self.task_head = MaskEmbedding(width)
+        if objective is Objective.retrieval:
+            self.task_head = Projection(width)
+            model.requires_grad_(False)
+
+    def loss(self, batch: PromptAnswer) -> Tensor:
+        """Return the mean loss in nats: per answer token, or per question (retrieval)."""
+        if self.objective is Objective.retrieval:
+            questions, contexts = self.embed(batch)
+            targets = torch.arange(len(questions), device=questions.device)
+            return F.cross_entropy(contrastive_logits(questions, contexts), targets)
+        mask = batch.answer_mask
+        # only rows that predict a true token meet the vocabulary
+        logits = self.model.logits(self.hidden(batch)[mask]).float()
+        return F.cross_entropy(logits, batch.answer[mask])
+
+    def hidden(self, batch: PromptAnswer, *, seeded: bool = True) -> Tensor:
+        """Return the vectors [B, A, C] that predict the answer tokens.
+
+        ``seeded`` False reads without Future-Seed, to look at the backbone alone.
+        """
+        future_seed = self.future_seed if seeded else None
+        if self.objective is Objective.fill:
+            head = cast(MaskEmbedding, self.task_head)
+            return fill_hidden(self.model, batch, mask_embedding=head, future_seed=future_seed)
+        return answer_hidden(self.model, batch, future_seed=future_seed)
+
+    def embed(self, batch: PromptAnswer) -> tuple[Tensor, Tensor]:
+        """Return the unit vectors of the questions and of their contexts, [B, C] each."""
+        head = cast(Projection, self.task_head)
+        texts = ((batch.answer, batch.answer_lengths), (batch.prompt, batch.prompt_lengths))
+        question, context = (
+            embed_texts(self.model, tokens, lengths, projection=head, future_seed=self.future_seed)
+            for tokens, lengths in texts
+        )
+        return question, context
