@@ -121,6 +121,12 @@ def test_notes_and_generators_depend_on_the_row_alone(local_data):
         assert example.reference != plain[example.example_id].reference
 
 
+def test_more_generated_rows_change_no_note():
+    task = noted(read_context)
+    few, many = (load_noted(data_config(num_train=number), task=task) for number in (10, 40))
+    assert few.splits["train"] == many.splits["train"][:10]
+
+
 def test_generated_rows_share_no_run_of_words_with_their_notes():
     loaded = load_noted(data_config(num_train=30), task=noted(read_context))
     trusted = {}

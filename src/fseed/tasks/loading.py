@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ def load(request: Request, tokenizer: Tokenizer, *, scoring: MbppConfig) -> Task
     examples: dict[str, list[EncodedExample]] = {}
     reports = {}
     for split in request.splits:
-        build = PoolBuild(request.setting(split), pools[split], request.task)
+        build = PoolBuild(request, split, pools[split])
         examples[split], rejected = _encode_pool(request, build, tokenizer)
         reports[split] = report_split(pools[split], examples[split], rejected)
         _check_count(request, split, len(examples[split]), pools[split], rejected)
@@ -96,19 +97,19 @@ def fingerprint(request: Request) -> str:
 class PoolBuild:
     """What builders ask for (``base.Build``), from the rows of one split."""
 
-    setting: Setting
+    request: Request
+    split: str
     pool: Pool
-    task: Task
-    _rng_key: int = field(init=False)
 
-    def __post_init__(self) -> None:
-        """Fix the part of every generator's key that the rows share."""
-        self._rng_key = SPLITS.index(self.setting.split)
+    @property
+    def setting(self) -> Setting:
+        """Return split, order, options and seed."""
+        return self.request.setting(self.split)
 
     def generator(self, row_id: str) -> np.random.Generator:
         """Return the random generator of one row."""
         row_key = int(hash_fraction(row_id) * 2**52)
-        return np.random.default_rng([self.setting.seed, self._rng_key, row_key])
+        return np.random.default_rng([*self._split_key, row_key])
 
     def draw_notes(self, row_id: str, *, num: int, own: Sequence[str]) -> list[str]:
         """Return up to ``num`` notes that overlap with no text in ``own``."""
@@ -118,14 +119,31 @@ class PoolBuild:
 
     @cached_property
     def _notes(self) -> NotePool:
-        if self.task.notes is None:
-            raise ValueError(f"task {self.task.name} has no rule for notes")
+        task = self.request.task
+        if task.notes is None:
+            raise ValueError(f"task {task.name} has no rule for notes")
+        is_mini = self.request.data.source is SourceKind.mini
+        rows = self._first_generated() if is_mini else self._drawn_from_pool()
+        return NotePool(task.notes, rows, self.setting)
+
+    def _first_generated(self) -> list[tuple[str, Row]]:
+        """Return the beginning of the stream: the same whatever number of examples is wanted."""
+        task = self.request.task
+        rows = islice(task.generate_mini(self.setting), MAX_CANDIDATES)
+        return [(task.read_key(row).row_id, row) for row in rows]
+
+    def _drawn_from_pool(self) -> list[tuple[str, Row]]:
+        """Return random rows of the split, all of whose rows are in the pool."""
         entries = self.pool.entries
-        rng = np.random.default_rng([self.setting.seed, self._rng_key])
+        rng = np.random.default_rng(self._split_key)
         chosen = [entries[place] for place in rng.permutation(len(entries))[:MAX_CANDIDATES]]
         rows = self.pool.rows.take([index for index, _ in chosen])
-        named = [(key.row_id, row) for (_, key), row in zip(chosen, rows, strict=True) if row]
-        return NotePool(self.task.notes, named, self.setting)
+        return [(key.row_id, row) for (_, key), row in zip(chosen, rows, strict=True) if row]
+
+    @property
+    def _split_key(self) -> tuple[int, int]:
+        """Return the part of every generator's key that the rows of the split share."""
+        return self.setting.seed, SPLITS.index(self.split)
 
 
 def _open_pools(request: Request) -> dict[str, Pool]:
