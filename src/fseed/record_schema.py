@@ -33,9 +33,10 @@ PREDICTION_TYPES = {
     "num_answer_tokens": "int32",  # without end of text
     "num_tokens_correct": "int32",
     "loss_sum": "double",
-    "num_tokens": "int32",  # with end of text
+    "num_tokens": "int32",  # what loss_sum is summed over: with end of text; retrieval: 1
     "score": "double",  # what the example adds to the primary metric: sum(score) / sum(weight)
     "weight": "double",
+    "is_right": "bool",  # the whole example, by the primary metric
     "gold": "string",  # labels of the units
     "predicted": "string",
     "label_scores": "list<double>",  # probability of the second of two labels, a unit each

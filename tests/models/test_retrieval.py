@@ -53,8 +53,17 @@ def test_every_embedding_has_unit_norm(scale):
     projection = build_projection()
     projection.weight.data.mul_(scale)
     found = embed(*build_texts(), projection=projection)
-    assert found.dtype == torch.float32
-    assert torch.allclose(found.norm(dim=-1), torch.ones(len(LENGTHS)), rtol=0, atol=1e-6)
+    assert found.dtype == projection.weight.dtype
+    assert torch.allclose(found.norm(dim=-1).float(), torch.ones(len(LENGTHS)), rtol=0, atol=1e-6)
+
+
+def test_autocast_rounds_neither_projection_nor_similarity():
+    projection = build_projection().float()
+    model = build_random_model().float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = embed(*build_texts(), model=model, projection=projection)
+        logits = contrastive_logits(found, found)
+    assert found.dtype == logits.dtype == torch.float32
 
 
 @pytest.mark.parametrize("options", [None, {}, {"gate": "inputgate", "alpha_init": 1.0}])
@@ -66,8 +75,7 @@ def test_pads_and_batch_mates_change_nothing(options):
         alone = embed(
             tokens[i : i + 1, :length], lengths[i : i + 1], model=model, future_seed=future_seed
         )
-        # float64 up to the last step, which rounds to float32
-        assert torch.allclose(together[i], alone[0], rtol=0, atol=1e-7)
+        assert torch.allclose(together[i], alone[0], rtol=0, atol=1e-12)
     assert not torch.allclose(together[0], together[1], atol=1e-3)
 
 

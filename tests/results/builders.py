@@ -185,6 +185,8 @@ def _prediction_columns(spec: RunSpec, *, steps: int) -> dict[str, list[Any]]:
         "num_tokens_correct": [0] * size + list(spec.correct),
         "score": [0] * size + list(spec.correct),
         "weight": list(spec.units) * 2,
+        "is_right": [False] * size
+        + [right == units for right, units in zip(spec.correct, spec.units, strict=True)],
         "loss_sum": [5.5] * size + [spec.loss + 1e-6 * i for i in range(size)],
         "num_tokens": [count + 1 for count in spec.units] * 2,
         "prediction": [None] * size + list(texts),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fseed.records import read_run, write_json_atomic
-from fseed.results.runs import Run, config_leaves, load_run, tidy_row
+from fseed.results.runs import Run, config_leaves, constant_answer, load_run, tidy_row
 from tests.results.builders import RunSpec, fail_run, finish_run, start_run
 
 SPEC = RunSpec(correct=(2, 0, 1, 3), units=(2, 2, 2, 4), loss=1.25)
@@ -112,6 +112,9 @@ def test_constant_answers_are_noticed(tmp_path: Path) -> None:
     run = load(finish_run(tmp_path, SPEC.with_(predictions=["yes"] * 4)))
     assert run.examples is not None
     assert run.examples.constant_answer == "yes"
+    columns = {"prediction": [None, None], "predicted": ["AA", "A"]}
+    assert constant_answer(columns) == "A"
+    assert constant_answer(columns | {"predicted": ["AA", "B"]}) is None
     run = load(finish_run(tmp_path, SPEC.with_(seed=1, predictions=[None] * 4)))
     assert run.examples is not None
     assert run.examples.constant_answer is None

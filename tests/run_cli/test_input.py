@@ -26,6 +26,15 @@ BAD_INPUT = [
     ["output.root=/proc/fseed"],
     ["trainer.wkv_backend=triton"],
     ["task.order=backwards"],
+    ["task.options="],
+    ["task.options=3"],
+    ["task.options.x=1"],
+    ["task=arc", "task.options.x=1"],
+    ["task=sudoku4", "task.options.num_blanks=many"],
+    ["task=sudoku4", "task.options.num_blanks=99"],
+    ["task=sudoku4", "task.options.unique=true"],
+    ["task=mbpp", "budget.generate=false"],
+    ["task=protein_ss", "task.options.dataset=porter6", "data=hub"],
     ["hydra/launcher=nowhere", "-m"],
     ["--cfg", "job", "-p", "optimm"],
     ["--nonsense"],
@@ -93,3 +102,11 @@ def test_the_shell_completes_groups_options_and_keys(run: Command, monkeypatch) 
         monkeypatch.setenv("COMP_LINE", line)
         assert run("--shell-completion", "query=bash") == 0
         assert word in run.out.split()
+
+
+def test_a_misspelt_option_of_a_task_gets_a_near_name(run: Command) -> None:
+    assert run("task=mbpp", "task.options.num_note=2") == 2
+    assert run.err == (
+        "error: task.options.num_note=2: unknown for mbpp; did you mean num_notes?\n"
+        "options: num_notes\n"
+    )

@@ -4,6 +4,7 @@ import pytest
 from task_helpers import Bytes, encoded
 
 from fseed.config.schema import MbppConfig
+from fseed.errors import UserError
 from fseed.tasks.baselines import chance_baseline, constant_baseline, copy_baseline
 from fseed.tasks.hotpot import HOTPOT
 from fseed.tasks.hotpot_retrieval import HOTPOT_RETRIEVAL
@@ -14,6 +15,7 @@ from fseed.tasks.metrics import (
     TOKEN_ACCURACY,
     UNIT_ACCURACY,
     Pooled,
+    mean,
     pooled,
 )
 
@@ -210,3 +212,13 @@ def test_chance_is_the_mean_over_all_ranks(num_candidates):
 
 def test_retrieval_copies_nothing():
     assert copy(TRAIN, task=HOTPOT_RETRIEVAL) == {}
+
+
+def test_answers_that_could_not_be_scored_give_no_baseline():
+    def score(examples, texts, scoring):
+        return [{"done": None if i else 1.0} for i, _ in enumerate(examples)]
+
+    metrics = {"done": mean("Done.", "done", is_generated=True)}
+    task = replace(HOTPOT, score_generation=score, generation_columns=("done",), metrics=metrics)
+    with pytest.raises(UserError, match="the answers of 2 of 3 examples could not be scored"):
+        constant(TRAIN, TRAIN[:3], task=task)

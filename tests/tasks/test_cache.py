@@ -62,6 +62,7 @@ def small_data(examples: list[EncodedExample]) -> TaskData:
         overlap={},
         num_cut=0,
         num_lost_gold=0,
+        num_bare=0,
         kinds={"only": 2},
         prompt_tokens={"p50": 1.5},
         answer_tokens={},

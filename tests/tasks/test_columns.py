@@ -28,6 +28,10 @@ def test_arrow_types_match_by_structure():
     ("arrow_type", "kind", "fits"),
     [
         (pa.float32(), "number", True),
+        (pa.list_(pa.float32(), 3), ["number"], True),
+        (pa.dictionary(pa.int8(), pa.string()), "string", True),
+        (pa.dictionary(pa.int8(), pa.int64()), "string", False),
+        (pa.string_view(), "string", True),
         (pa.float64(), "number", True),
         (pa.uint8(), "number", True),
         (pa.bool_(), "number", False),

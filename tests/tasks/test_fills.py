@@ -163,13 +163,20 @@ def test_short_digits_repeat_in_no_split():
 
 @pytest.mark.parametrize("evaluated", [24, 28, 32, 36])
 def test_permfill_changes_the_number_of_keys_when_evaluated(evaluated):
-    options = {"num_keys": 32, "num_keys_evaluated": evaluated, "num_anchors": 2}
+    options = {"num_keys": 32, "num_keys_evaluated": [evaluated], "num_anchors": 2}
     data = load(PERMFILL, options=options)
     counts = {
         split: {len(example.mask_positions) for example in examples}
         for split, examples in data.splits.items()
     }
     assert counts == {"train": {30}, "validation": {evaluated - 2}, "test": {evaluated - 2}}
+
+
+def test_permfill_takes_the_evaluated_numbers_in_turn_and_scores_them_apart():
+    data = load(PERMFILL, options={"num_keys_evaluated": [28, 36]}, num_validation=10)
+    kinds = [example.kind for example in data.splits["validation"]]
+    assert kinds == ["n28", "n36"] * 5
+    assert {example.kind for example in data.splits["train"]} == {"n24"}
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -204,7 +211,7 @@ def test_constant_is_the_most_frequent_digit_of_each_position():
         (RIGHTCOPY, {"num_digits": 7}, r"num_digits=7: must be between 8 and 1024"),
         (CONSTR, {"num_digits": 2000}, r"num_digits=2000: must be between 8 and 1024"),
         (KVSORT, {"num_keys": 37}, r"num_keys=37: must be between 2 and 36"),
-        (PERMFILL, {"num_keys_evaluated": 1}, r"num_keys_evaluated=1: must be between 2 and 36"),
+        (PERMFILL, {"num_keys_evaluated": [1]}, r"num_keys_evaluated=1: must be between 2 and 36"),
         (PERMFILL, {"num_anchors": 24}, r"num_anchors=24: must be between 0 and 23"),
         (PERMFILL, {"anchors": 2}, r"unknown for permfill; did you mean num_anchors"),
     ],
@@ -232,16 +239,17 @@ def test_bad_rows_say_why(changes, reason):
 
 
 @pytest.mark.parametrize(
-    ("task", "text", "answer", "options", "reason"),
+    ("task", "text", "answer", "options"),
     [
-        (*GOLDEN[0][:3], DigitOptions(), "other than 16 cells with 0 visible"),
-        (*GOLDEN[2][:3], KvsortOptions(), "other than 20 cells with 0 visible"),
-        (*GOLDEN[3][:3], PermfillOptions(num_keys=4), "other than 4 cells with 0 visible"),
-        (*GOLDEN[3][:3], PermfillOptions(num_anchors=1), "other than 24 cells with 1 visible"),
+        (*GOLDEN[0][:3], DigitOptions()),
+        (*GOLDEN[2][:3], KvsortOptions()),
+        (*GOLDEN[3][:3], PermfillOptions(num_keys=4)),
+        (*GOLDEN[3][:3], PermfillOptions(num_anchors=1)),
     ],
 )
-def test_rows_of_another_size_are_refused(task, text, answer, options, reason):
+def test_rows_of_another_size_are_refused(task, text, answer, options):
     row = {"id": "a", "text": text, "answer": answer}
+    reason = "other numbers of cells or of visible cells than the options"
     with pytest.raises(RowProblem, match=f"^{reason}$"):
         task.build_example(row, PlainBuild(order="plain", options=options))
 

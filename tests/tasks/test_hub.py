@@ -98,11 +98,12 @@ for function in (fingerprint_hub, open_hub):
         print(time.monotonic() - begin < 8)
 """
     lines = run_python(code, tmp_path / "home").splitlines()
-    assert lines[:3] == lines[3:]
+    # one line each time, then how long it took
+    assert lines[:2] == lines[2:]
     assert "cannot be reached and hotpotqa/hotpot_qa (distractor) is not in the cache" in lines[0]
-    assert "data=local data.root=" in lines[1]
-    assert "HF_HOME" in lines[1]
-    assert lines[2] == "True"
+    assert "data=local data.root=" in lines[0]
+    assert "HF_HOME" in lines[0]
+    assert lines[1] == "True"
 
 
 def test_unreachable_hub_is_noticed_without_the_retries_of_its_client(monkeypatch):
@@ -160,7 +161,7 @@ def test_reachable_hub_that_fails_is_one_error(monkeypatch):
     monkeypatch.setattr(hub, "_is_reachable", lambda datasets: True)
     with pytest.raises(UserError) as caught:
         hub.open_hub(dataclasses.replace(DISTRACTOR, hub_id="some/where"))
-    assert str(caught.value).startswith("some/where (distractor) cannot be loaded: gated\nOffline:")
+    assert str(caught.value).startswith("some/where (distractor) cannot be loaded: gated; offline,")
 
 
 def test_missing_package_says_how_to_install_it(monkeypatch):

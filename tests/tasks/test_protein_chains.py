@@ -10,8 +10,8 @@ from fseed.tasks.protein_chains import (
     check_chain_options,
     check_length,
     check_range,
+    draw_note_section,
     note_rule,
-    note_section,
     query_section,
     read_chain,
 )
@@ -75,8 +75,16 @@ def test_notes_are_chains_within_the_length_limits():
     assert (rule.unit, rule.run) == ("characters", 8)
 
 
+def test_a_split_with_too_few_notes_has_no_example():
+    with pytest.raises(RowProblem, match=r"^too few notes in the split$"):
+        draw_note_section(PlainBuild(options=OPTIONS, notes=["AC"]), "a", "ACD")
+
+
 def test_only_notes_can_be_cut_from_the_last_on():
-    assert note_section(["AC", "DE", "FG"]).ranking == ((0, 0), (1, 0), (2, 0))
+    build = PlainBuild(options=OPTIONS, notes=["AC", "DE", "FG"])
+    section = draw_note_section(build, "a", "ACD")
+    assert section.ranking == ((0, 0), (1, 0))
+    assert [paragraph.sentences for paragraph in section.paragraphs] == [("AC",), ("DE",)]
     assert chain_section("ACD").ranking is None
     section = query_section("Positions", ["1", "12"])
     assert section.ranking is None

@@ -364,7 +364,7 @@ def test_real_masks_are_honoured(shared_data):
     num_seen = 0
     for row in table.to_pylist():
         try:
-            example = build_example(row, PlainBuild(options=options))
+            example = build_example(row, PlainBuild(options=options, notes=["A"] * 16))
         except RowProblem:
             assert row["Mask"].count("1") < 48 or not 96 <= len(row["Sequence"]) <= 512
             continue

@@ -30,7 +30,7 @@ def test_collate_pads_on_the_right_and_repeats_the_prompt():
     assert batch.answer_mask.tolist() == [[True, True, False], [True, True, True]]
 
 
-def test_masked_positions_follow_the_second_copy_of_a_repeated_prompt():
+def test_a_repeated_prompt_is_masked_twice():
     fill = EncodedExample(
         example_id="a",
         kind="only",
@@ -43,6 +43,18 @@ def test_masked_positions_follow_the_second_copy_of_a_repeated_prompt():
     assert once.mask_positions is not None
     assert twice.mask_positions is not None
     assert once.mask_positions.tolist() == [[0, 2]]
-    assert twice.mask_positions.tolist() == [[3, 5]]
+    assert twice.mask_positions.tolist() == [[0, 2, 3, 5]]
     assert (once.num_tokens, twice.num_tokens) == (3, 6)
     assert torch.equal(once.answer, twice.answer)
+
+
+def test_a_repeated_question_is_read_twice_in_retrieval():
+    pair = EncodedExample(
+        example_id="a",
+        kind="only",
+        prompt_ids=[5, 6, 7],
+        answer_ids=[1, 2],
+        answers=("x",),
+        has_end=False,
+    )
+    assert collate([pair], repeat_prompt=True).answer.tolist() == [[1, 2, 1, 2]]

@@ -1,4 +1,5 @@
 import contextlib
+import math
 from dataclasses import replace
 
 import pytest
@@ -137,12 +138,11 @@ def test_evaluation_of_retrieval_ranks_the_whole_split():
     assert_items_reproduce(evaluation, HOTPOT_RETRIEVAL)
 
 
-def test_the_loss_of_a_split_with_and_without_future_seed():
+def test_the_loss_of_the_backbone_is_that_without_future_seed():
     seeded, plain = (build_evaluator(HOTPOT, ANSWERS, is_seeded=flag) for flag in (True, False))
     expected = plain.evaluate(step=0, with_generation=False).values["loss"]
-    assert seeded.loss(seeded=False) == pytest.approx(expected)
+    assert seeded.backbone_loss() == plain.backbone_loss() == pytest.approx(expected)
     found = seeded.evaluate(step=0, with_generation=False).values["loss"]
-    assert seeded.loss(seeded=True) == pytest.approx(found)
     assert found != pytest.approx(expected, rel=1e-4)
 
 
@@ -239,3 +239,40 @@ def test_the_batches_are_announced():
         step=0, with_generation=False
     )
     assert seen == [(0, 2), (1, 2)]
+
+
+def test_examples_without_a_score_end_the_run_and_say_why():
+    def score(examples, texts, scoring):
+        lost = {"outcome": "sandbox_error", "exact_match": None, "f1": None}
+        return [lost, *({"exact_match": 1.0, "f1": 1.0} for _ in examples[1:])]
+
+    metrics = {"exact_match": HOTPOT.metrics["exact_match"]}
+    task = replace(HOTPOT, score_generation=score, metrics=metrics)
+    evaluator = build_evaluator(task, ANSWERS)
+    assert evaluator.evaluate(step=0, with_generation=False).metrics == {}
+    with pytest.raises(RuntimeError, match=r"1 of 3 examples .* at step 2 \(sandbox_error\)"):
+        evaluator.evaluate(step=2, with_generation=True)
+
+
+@pytest.mark.parametrize(
+    ("task", "examples"), [(HOTPOT, ANSWERS), (RIGHTCOPY, FILLS), (HOTPOT_RETRIEVAL, TEXTS)]
+)
+def test_a_loss_that_is_not_finite_ends_the_run(task, examples):
+    evaluator = build_evaluator(task, examples)
+    with torch.no_grad():
+        evaluator.learner.model.emb.weight.fill_(math.nan)
+    with pytest.raises(FloatingPointError, match="not finite at step 4"):
+        evaluator.evaluate(step=4, with_generation=False)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("task", "examples"), [(RIGHTCOPY, FILLS), (HOTPOT_RETRIEVAL, TEXTS)])
+def test_the_loss_of_the_backbone_is_that_of_the_next_prompt_token(task, examples):
+    evaluator = build_evaluator(task, examples)
+    total = count = 0.0
+    for example in examples:
+        tokens = torch.tensor([example.prompt_ids])
+        logits = evaluator.learner.model.logits(evaluator.learner.model(tokens).hidden)
+        losses = F.cross_entropy(logits[0, :-1].float(), tokens[0, 1:], reduction="none")
+        total, count = total + float(losses.sum()), count + len(losses)
+    assert evaluator.backbone_loss() == pytest.approx(total / count, rel=1e-5)

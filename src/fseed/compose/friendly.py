@@ -40,7 +40,7 @@ def explain(error: Exception) -> str:
     key = _find(r"full_key: (\S+)", text)
     where = f"conf {place}: " if place else ""
     if key is not None and key.startswith(TASK_OPTIONS):
-        return f"{where}{key}: no such option of this task; its options stand in conf/task/"
+        return f"{where}{key}: no such option of this task; its options stand in TASKS.md"
     if _find(r"(Key '[^']*') (?:not in|is not in)", text) and key:
         return f"{where}{key}: no such key{did_you_mean(key, schema_types())}"
     fault = _find(r"((?:Value|Invalid value|Cannot|Incompatible)[^\n]*)", text)

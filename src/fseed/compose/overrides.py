@@ -10,6 +10,7 @@ from enum import Enum
 from types import UnionType
 from typing import Any, get_args, get_type_hints
 
+import yaml
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, QuotedString
@@ -17,9 +18,11 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fseed.config.options import OFF_OPTIONS, read_groups
+from fseed.config.options import OFF_OPTIONS, conf_dir, read_groups
 from fseed.config.schema import RunConfig
 from fseed.errors import UserError, did_you_mean
+from fseed.tasks.options import check_name
+from fseed.tasks.registry import get_task
 
 TASK_OPTIONS = "task.options."
 
@@ -40,6 +43,7 @@ def parse_overrides(
     for override in overrides:
         checker.check(override)
     _check_repetition(overrides)
+    _check_task_options(checker.option_overrides, overrides)
     return overrides
 
 
@@ -71,6 +75,7 @@ class _Checker:
         self.multirun = multirun
         self.types = schema_types()
         self.groups = read_groups()
+        self.option_overrides: list[Override] = []
 
     def check(self, override: Override) -> None:
         if override.is_hydra_override():
@@ -87,7 +92,7 @@ class _Checker:
         elif key in self.types:
             self._check_key(override)
         elif key.startswith(TASK_OPTIONS):
-            pass  # each task knows its own, see tasks/options.py
+            self.option_overrides.append(override)
         else:
             self._refuse_unknown(override)
 
@@ -123,6 +128,8 @@ class _Checker:
         if is_dataclass(kind):
             inner = ", ".join(f"{key}.{field.name}" for field in fields(kind))
             raise UserError(f"{override.input_line}: {key} holds several keys: {inner}")
+        if key == TASK_OPTIONS.removesuffix("."):
+            raise UserError(f"{override.input_line}: give one by one, {key}.NAME=VALUE")
         for value in _values(override):
             if value in ("", "???"):
                 raise UserError(f"{key}= has no value; expected {_describe(kind)}")
@@ -188,6 +195,19 @@ def _check_repetition(overrides: Sequence[Override]) -> None:
                 f"a sweep lists its values in one word: {key}=A,B -m"
             )
         seen[key] = override
+
+
+def _check_task_options(given: Sequence[Override], overrides: Sequence[Override]) -> None:
+    """Refuse an option that a task named on the command line does not have."""
+    chosen = next((each for each in overrides if each.key_or_group == "task"), None)
+    files = [str(value) for value in _values(chosen)] if chosen is not None else []
+    for file in files:
+        path = conf_dir() / "task" / f"{file}.yaml"
+        if path.is_file():
+            task = get_task(yaml.safe_load(path.read_text("utf-8"))["name"])
+            for override in given:
+                name = override.key_or_group.removeprefix(TASK_OPTIONS)
+                check_name(task, name, shown=str(override.input_line))
 
 
 def _values(override: Override) -> list[Any]:

@@ -108,7 +108,7 @@ class TaskConfig:
     """What is asked: builder, order of the sections, lengths in tokens."""
 
     name: str = MISSING
-    order: str = MISSING  # question_last | evidence_last or an alias of the task
+    order: str = MISSING  # of the sections, or an alias; each task has its own, see TASKS.md
     max_length_tokens: int = MISSING  # prompt + answer
     max_answer_tokens: int = MISSING  # without the end-of-text token
     options: dict[str, Any] = field(default_factory=dict)  # of this task alone, see its YAML
@@ -211,7 +211,7 @@ class BudgetConfig:
 class MbppConfig:
     """Execution of generated programs (task mbpp)."""
 
-    allow_unsandboxed: bool = False  # run programs where the network cannot be cut off
+    allow_unsandboxed: bool = False  # run programs even with all your rights where nothing isolates
     num_samples: int = 0  # sampled programs a problem for pass@k, beside the greedy one
     temperature: float = 0.8  # of the samples
     top_p: float = 0.95  # of the samples
@@ -284,7 +284,7 @@ class RunConfig:
     alpha: AlphaConfig = field(default_factory=AlphaConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     control: ControlConfig = field(default_factory=ControlConfig)
-    seed: int = 0  # of the initial weights and the batch order
+    seed: int = 0  # of the initial weights, the batch order and sampled programs
     weights: str | None = None  # short for model.weights
     budget: BudgetConfig = MISSING
     mbpp: MbppConfig = field(default_factory=MbppConfig)

@@ -1,7 +1,7 @@
 """In-place fills: one pass over a text with masked positions, each predicted from its own vector.
 
-B batch, T tokens, M masked positions (padded), C width. The text is the prompt of a batch and holds
-the mask token at ``mask_positions``; a learned mask embedding is added there.
+B batch, T tokens, A predicted positions (padded), C width. The text is the prompt of a batch and
+holds the mask token at ``mask_positions``; a learned mask embedding is added there.
 """
 
 import torch
@@ -28,15 +28,17 @@ def fill_hidden(
     *,
     mask_embedding: MaskEmbedding,
     future_seed: FutureSeed | None,
-) -> Float[Tensor, "B M C"]:
-    """Return the hidden vectors at the masked positions; those of pads mean nothing."""
+) -> Float[Tensor, "B A C"]:
+    """Return the hidden vectors at the predicted positions; those of pads mean nothing."""
     places = batch.mask_positions
     if places is None:
         raise ValueError("the batch has no masked positions")
     is_masked = torch.zeros_like(batch.prompt, dtype=torch.float32)
     # pads point at position 0, so masked positions are added up, not written
-    is_masked.scatter_add_(1, places, batch.answer_mask.float())
+    copies = places.shape[1] // batch.answer.shape[1]
+    is_masked.scatter_add_(1, places, batch.answer_mask.float().repeat(1, copies))
     added = is_masked.unsqueeze(-1) * mask_embedding.weight
     out = model(batch.prompt, lengths=batch.prompt_lengths, future_seed=future_seed, added=added)
-    index = places.unsqueeze(-1).expand(-1, -1, out.hidden.shape[-1])
+    predicted = places[:, -batch.answer.shape[1] :]
+    index = predicted.unsqueeze(-1).expand(-1, -1, out.hidden.shape[-1])
     return out.hidden.gather(1, index)

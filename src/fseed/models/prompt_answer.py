@@ -18,15 +18,16 @@ from fseed.models.rwkv7 import RWKV7, ModelState
 class PromptAnswer(NamedTuple):
     """A right-padded batch; answers end with the end-of-text token.
 
-    In-place fills: ``answer`` are the tokens at ``mask_positions`` of the prompt, no end of text.
-    Retrieval: ``answer`` is the question.
+    In-place fills: ``answer`` are the tokens at ``mask_positions`` of the prompt, no end of text; a
+    prompt that is read twice has M = 2 A of them, the last A are predicted. Retrieval: ``answer``
+    is the question.
     """
 
     prompt: Int[Tensor, "B P"]
     prompt_lengths: Int[Tensor, " B"]
     answer: Int[Tensor, "B A"]
     answer_lengths: Int[Tensor, " B"]
-    mask_positions: Int[Tensor, "B A"] | None = None
+    mask_positions: Int[Tensor, "B M"] | None = None
 
     def to(self, device: torch.device) -> "PromptAnswer":
         """Return the batch on ``device``."""

@@ -38,12 +38,15 @@ def embed_texts(
     with torch.set_grad_enabled(torch.is_grad_enabled() and trained):
         hidden = model(tokens, lengths=lengths, future_seed=future_seed).hidden
         mask = torch.arange(tokens.shape[1], device=tokens.device) < lengths.unsqueeze(1)
+        hidden = hidden.to(projection.weight.dtype)  # float32 under autocast
         mean = (hidden * mask.unsqueeze(-1)).sum(1) / lengths.unsqueeze(1)
-    return F.normalize(projection(mean).float(), dim=-1)
+    with torch.autocast(mean.device.type, enabled=False):
+        return F.normalize(projection(mean), dim=-1)
 
 
 def contrastive_logits(
     questions: Float[Tensor, "Q C"], contexts: Float[Tensor, "N C"]
 ) -> Float[Tensor, "Q N"]:
-    """Return the cosine similarities over the temperature."""
-    return questions @ contexts.T / TEMPERATURE
+    """Return the cosine similarities over the temperature, in float32 whatever the autocast."""
+    with torch.autocast(questions.device.type, enabled=False):
+        return questions @ contexts.T / TEMPERATURE

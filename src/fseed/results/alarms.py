@@ -81,7 +81,7 @@ def _unequal_installations(arms: Sequence[Arm]) -> list[str]:
 
 def _differing_facts(run: Run, base: Run) -> list[str]:
     first, second = run.record.provenance, base.record.provenance
-    return [key for key in ("versions", "device") if first.get(key) != second.get(key)]
+    return [key for key in ("versions", "device", "sandbox") if first.get(key) != second.get(key)]
 
 
 def _untied_aa_arms(arms: Sequence[Arm]) -> list[str]:

@@ -114,7 +114,7 @@ def _outlook(differences: NDArray[np.float64]) -> tuple[float | None, int | None
 
 
 def _mcnemar(arm: Examples, baseline: Examples) -> float:
-    return exact_mcnemar(arm.scores == arm.weights, baseline.scores == baseline.weights)
+    return exact_mcnemar(arm.is_right, baseline.is_right)
 
 
 def _loss_difference(pairs: Sequence[tuple[Run, Run]]) -> float | None:

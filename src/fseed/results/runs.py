@@ -23,6 +23,7 @@ class Examples:
     ids: str  # digest of the sorted ids
     scores: NDArray[np.float64]  # [N] what each adds to the primary metric
     weights: NDArray[np.float64]  # [N] sum(scores) / sum(weights) is the primary metric
+    is_right: NDArray[np.bool_]  # [N] wholly right examples
     content: str  # digest of every column: equal only when all predictions are, bit for bit
     constant_answer: str | None  # the one text or label predicted for all of several examples
 
@@ -224,13 +225,14 @@ def _load_examples(record: RunRecord, *, step: int, split: str) -> Examples:
         ids=_digest(map(str, ids)),
         scores=_numbers(picked, "score"),
         weights=_numbers(picked, "weight"),
+        is_right=_numbers(picked, "is_right").astype(bool),
         # the repr of a float is exact, so equal text means equal bits
         content=_digest(f"{name}={picked[name]!r}" for name in sorted(picked)),
-        constant_answer=_constant_answer(picked) if len(ids) > 1 else None,
+        constant_answer=constant_answer(picked) if len(ids) > 1 else None,
     )
 
 
-def _constant_answer(columns: Mapping[str, Sequence[Any]]) -> str | None:
+def constant_answer(columns: Mapping[str, Sequence[Any]]) -> str | None:
     """Return the text generated for every example, or the label predicted at every unit."""
     for answers in (
         set(columns.get("prediction", ())),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fseed.config.rules import check_model, check_values, notes
-from fseed.config.schema import ModelConfig, RunConfig, TokenizerKind
+from fseed.config.schema import MbppConfig, ModelConfig, RunConfig, TokenizerKind
 from fseed.errors import UserError
 from fseed.identity import Hashes, code_fingerprint
 from fseed.models.checkpoint_header import read_shape, weights_fingerprint
@@ -61,6 +61,9 @@ class Preparer:
         )
         config = replace(config, task=task)
         check_scoring(config)
+        if not get_task(task.name).executes_code:
+            # what cannot change a number must not part an arm from its baseline
+            config = replace(config, mbpp=MbppConfig())
         remarks = notes(config) + task_notes(
             task.name, has_weights=config.model.weights is not None
         )

@@ -1,7 +1,7 @@
 """What a task is made of: examples in sections, their encoded form, and the task itself.
 
 An ``Example`` is text without a tokenizer; an ``EncodedExample`` is what training and scoring
-read. Both are plain data, so this module imports nothing beyond the standard library.
+read. Both are plain data.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -144,6 +144,7 @@ class EncodedExample:
     has_end: bool = True  # answer_ids end with end of text
     is_cut: bool = False
     lost_gold: bool = False
+    is_bare: bool = False  # everything that may be cut is cut: no filler, no evidence
     units: tuple[int, ...] = ()
     label_ids: tuple[int, ...] = ()
     mask_positions: tuple[int, ...] = ()

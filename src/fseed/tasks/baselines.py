@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from fseed.config.schema import MbppConfig
+from fseed.errors import UserError
 from fseed.tasks.base import EncodedExample, Objective, ScoreRow, Task, Tokenizer
 from fseed.tasks.metrics import Metric
 from fseed.tasks.scoring import Prediction, pool_metrics, score_prediction
@@ -129,6 +130,13 @@ def _add_generated(
     found = task.score_generation(examples, [[text] for text in texts], scoring)
     for row, columns in zip(rows, found, strict=True):
         row.update(columns)
+    items = task.metrics[task.primary_metric].items
+    num_unscored = sum(item is None for item in items(rows)) if items is not None else 0
+    if num_unscored:
+        raise UserError(
+            f"{task.name}: the answers of {num_unscored} of {len(rows)} examples could not be "
+            "scored for the baselines; try again on a less busy machine"
+        )
 
 
 def _values(metrics: Mapping[str, Metric], rows: Sequence[ScoreRow]) -> dict[str, float]:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import Enum
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -145,8 +146,8 @@ def _describe_rows(request: Request) -> dict[str, Any]:
         "data": data,
         "splits": list(request.splits),
         "builder": source_fingerprint(BUILDER_PARTS),
-        # random streams and letter cases may change between versions
-        "versions": [list(sys.version_info[:2]), np.__version__],
+        # random streams, letter cases and edit distances may change between versions
+        "versions": [list(sys.version_info[:2]), np.__version__, version("rapidfuzz")],
     }
     return json.loads(json.dumps(facts, default=lambda value: value.value))
 

@@ -39,8 +39,11 @@ def matches_arrow(arrow_type: "pa.DataType", kind: Any) -> bool:
     """Return whether an Arrow type holds values of ``kind``."""
     import pyarrow.types as types
 
+    if types.is_dictionary(arrow_type):
+        return matches_arrow(arrow_type.value_type, kind)
     if kind == "string":
-        return types.is_string(arrow_type) or types.is_large_string(arrow_type)
+        names = ("is_string", "is_large_string", "is_string_view")
+        return any(getattr(types, name)(arrow_type) for name in names)
     if kind == "integer":
         return types.is_integer(arrow_type)
     if kind == "number":
@@ -48,7 +51,8 @@ def matches_arrow(arrow_type: "pa.DataType", kind: Any) -> bool:
     if kind == "boolean":
         return types.is_boolean(arrow_type)
     if isinstance(kind, list):
-        is_list = types.is_list(arrow_type) or types.is_large_list(arrow_type)
+        names = ("is_list", "is_large_list", "is_fixed_size_list")
+        is_list = any(getattr(types, name)(arrow_type) for name in names)
         return is_list and matches_arrow(arrow_type.value_type, kind[0])
     if not types.is_struct(arrow_type):
         return False

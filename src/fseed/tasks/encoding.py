@@ -67,6 +67,7 @@ def _encode_answer(
         answers=example.answers,
         is_cut=num_kept < num_ranked(example),
         lost_gold=num_kept < example.num_essential,
+        is_bare=num_kept == 0 < num_ranked(example),
         units=_find_units(example, len(gold)),
         label_ids=_label_ids(example.labels, example.form, tokenizer),
         copied=copied,

@@ -72,7 +72,7 @@ class Pattern:
     number: int
     summary: str
     options: type
-    size: Callable[[Setting], Size]
+    sizes: Callable[[Setting], tuple[Size, ...]]  # taken in turn by the generated rows
     draw: Callable[[np.random.Generator, Size], str]
     solve: Solve
 
@@ -101,17 +101,20 @@ class KvsortOptions:
 
 @dataclass(frozen=True)
 class PermfillOptions:
-    """Keys to be sorted in train and in the other splits, and how many sorted ones are visible."""
+    """Keys to be sorted in train and in turn in the other splits, and how many are visible."""
 
     num_keys: int = 24
-    num_keys_evaluated: int = 24
+    num_keys_evaluated: tuple[int, ...] = (24, 28, 32, 36)
     num_anchors: int = 0
 
     def __post_init__(self) -> None:
         """Raise ``ValueError`` out of range."""
         _check_range("num_keys", self.num_keys, 2, len(KEYS))
-        _check_range("num_keys_evaluated", self.num_keys_evaluated, 2, len(KEYS))
-        fewest = min(self.num_keys, self.num_keys_evaluated)
+        if not self.num_keys_evaluated:
+            raise ValueError("num_keys_evaluated=[]: must be at least one number")
+        for number in self.num_keys_evaluated:
+            _check_range("num_keys_evaluated", number, 2, len(KEYS))
+        fewest = min(self.num_keys, *self.num_keys_evaluated)
         _check_range("num_anchors", self.num_anchors, 0, fewest - 1)
 
 
@@ -130,12 +133,11 @@ def build_example(row: Row, build: Build, *, pattern: Pattern) -> Example:
     text = row["text"]
     cells = text.partition("M=")[2].partition("|")[0]
     size = Size(num_cells=len(cells), num_visible=len(cells) - cells.count(MASK))
-    wanted = pattern.size(build.setting)
-    if size != wanted:
-        raise RowProblem(f"other than {wanted.num_cells} cells with {wanted.num_visible} visible")
+    if size not in pattern.sizes(build.setting):
+        raise RowProblem("other numbers of cells or of visible cells than the options")
     return Example(
         example_id=row["id"],
-        kind=pattern.name,
+        kind=f"n{size.num_cells}",
         sections={"sequence": Section(None, (Paragraph(None, (text,)),))},
         answers=(row["answer"],),
         cue="",
@@ -150,10 +152,11 @@ def generate_rows(setting: Setting, *, pattern: Pattern) -> Iterator[dict[str, A
     Asking for more rows never changes the first ones.
     """
     key = [MINI_VERSION, pattern.number, setting.seed, SPLITS.index(setting.split)]
-    size = pattern.size(setting)
+    sizes = pattern.sizes(setting)
     seen: set[str] = set()
     for index in count():
         rng = np.random.default_rng([*key, index])
+        size = sizes[index % len(sizes)]
         text = pattern.draw(rng, size)
         while split_of(text) != setting.split or text in seen:
             text = pattern.draw(rng, size)
@@ -170,18 +173,18 @@ def _check_range(name: str, value: int, least: int, most: int) -> None:
         raise ValueError(f"{name}={value}: must be between {least} and {most}")
 
 
-def _digit_size(setting: Setting) -> Size:
-    return Size(setting.options.num_digits, 0)
+def _digit_sizes(setting: Setting) -> tuple[Size, ...]:
+    return (Size(setting.options.num_digits, 0),)
 
 
-def _kvsort_size(setting: Setting) -> Size:
-    return Size(setting.options.num_keys, 0)
+def _kvsort_sizes(setting: Setting) -> tuple[Size, ...]:
+    return (Size(setting.options.num_keys, 0),)
 
 
-def _permfill_size(setting: Setting) -> Size:
+def _permfill_sizes(setting: Setting) -> tuple[Size, ...]:
     options = setting.options
-    is_train = setting.split == "train"
-    return Size(options.num_keys if is_train else options.num_keys_evaluated, options.num_anchors)
+    numbers = (options.num_keys,) if setting.split == "train" else options.num_keys_evaluated
+    return tuple(Size(number, options.num_anchors) for number in numbers)
 
 
 def _draw_rightcopy(rng: np.random.Generator, size: Size) -> str:
@@ -221,7 +224,7 @@ PATTERNS = (
         number=0,
         summary="Masked digits that equal those to their right.",
         options=DigitOptions,
-        size=_digit_size,
+        sizes=_digit_sizes,
         draw=_draw_rightcopy,
         solve=solve_rightcopy,
     ),
@@ -230,7 +233,7 @@ PATTERNS = (
         number=1,
         summary="Masked digits that go on from the left by a rule to their right.",
         options=DigitOptions,
-        size=_digit_size,
+        sizes=_digit_sizes,
         draw=_draw_constr,
         solve=solve_constr,
     ),
@@ -239,7 +242,7 @@ PATTERNS = (
         number=2,
         summary="Keys in the order that a string to their right gives.",
         options=KvsortOptions,
-        size=_kvsort_size,
+        sizes=_kvsort_sizes,
         draw=_draw_sorted_keys,
         solve=solve_sorted_keys,
     ),
@@ -248,7 +251,7 @@ PATTERNS = (
         number=3,
         summary="Sorted keys as in kvsort, some of them visible, more of them when evaluated.",
         options=PermfillOptions,
-        size=_permfill_size,
+        sizes=_permfill_sizes,
         draw=_draw_sorted_keys,
         solve=solve_sorted_keys,
     ),

@@ -24,7 +24,7 @@ from dataclasses import replace
 
 from fseed.tasks import hotpot
 from fseed.tasks.base import Build, Example, Objective, Row, ScoreRow
-from fseed.tasks.metrics import LOSS, Metric, Pooled, pooled
+from fseed.tasks.metrics import Metric, Pooled, pooled, ratio
 
 
 def build_example(row: Row, build: Build) -> Example:
@@ -74,7 +74,11 @@ HOTPOT_RETRIEVAL = replace(
         "recall_at_1": recall_at(1),
         "recall_at_5": recall_at(5),
         "mrr_at_10": reciprocal_rank_at(10),
-        "loss": LOSS,
+        "loss": ratio(
+            "Mean negative log-likelihood of the right context among all of the split, in nats.",
+            "loss_sum",
+            "num_tokens",
+        ),
     },
     build_example=build_example,
     score_generation=None,

@@ -114,14 +114,14 @@ def _one_line_error(dataset: DataSet, what: str) -> Iterator[None]:
         yield
     except Exception as error:
         lines = str(error).splitlines() or [type(error).__name__]
-        raise UserError(f"{_describe(dataset)} {what}: {lines[0]}\n{_advice(dataset)}") from error
+        raise UserError(f"{_describe(dataset)} {what}: {lines[0]}; {_advice(dataset)}") from error
 
 
 def _unreachable(dataset: DataSet, endpoint: str) -> UserError:
     """Return the error for a hub that does not answer."""
     return UserError(
         f"data=hub: {endpoint} cannot be reached and {_describe(dataset)} is not in "
-        f"the cache.\n{_advice(dataset)}"
+        f"the cache; {_advice(dataset)}"
     )
 
 
@@ -134,7 +134,7 @@ def _advice(dataset: DataSet) -> str:
     """Return what to do without the hub, in one line."""
     files = " and ".join(f"{dataset.files[split][0]}.parquet" for split in dataset.required)
     return (
-        f"Offline: use data=local data.root=FOLDER with {dataset.folder}/{files}, "
+        f"offline, use data=local data.root=FOLDER with {dataset.folder}/{files}, "
         "or load it once where there is a network and set HF_HOME to that copy."
     )
 

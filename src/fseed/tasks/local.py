@@ -100,13 +100,13 @@ def _open_parquet(dataset: DataSet, path: Path) -> Rows:
 
 
 def _open_jsonl(dataset: DataSet, path: Path) -> Rows:
-    """Return the parsed rows after checking the columns of the first."""
+    """Return the parsed rows; when none has the columns, the first says what is missing."""
     rows: list[Any] = []
     with path.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
             if line.strip():
                 rows.append(_parse_line(line, f"{path}:{number}"))
-    if rows:
+    if rows and not any(matches_value(row, dataset.columns) for row in rows):
         first = next((row for row in rows if row is not None), {})
         first = first if isinstance(first, dict) else {}
         check_columns(first, dataset.columns, where=str(path), matches=matches_value)

@@ -29,12 +29,14 @@ class Metric:
     """One number of a split.
 
     ``pool`` returns None when it is undefined. ``items`` is None for a value that is no sum over
-    examples; such a metric cannot be the primary one. ``is_generated`` metrics need free decoding.
+    examples; such a metric cannot be the primary one. ``is_right`` tells a wholly right example.
+    ``is_generated`` metrics need free decoding.
     """
 
     sentence: str
     pool: Callable[[Sequence[ScoreRow]], Pooled | None]
     items: Items | None = None
+    is_right: Callable[[ScoreRow], bool] | None = None  # None: score equals weight
     is_generated: bool = False
 
 
@@ -61,10 +63,13 @@ def pooled(
     pool: Callable[[Sequence[ScoreRow]], Pooled | None],
     *,
     items: Items | None = None,
+    is_right: Callable[[ScoreRow], bool] | None = None,
     is_generated: bool = False,
 ) -> Metric:
     """Return a metric with its own pooling, such as an AUROC."""
-    return Metric(sentence=sentence, pool=pool, items=items, is_generated=is_generated)
+    return Metric(
+        sentence=sentence, pool=pool, items=items, is_right=is_right, is_generated=is_generated
+    )
 
 
 def _from_items(sentence: str, items: Items, *, is_generated: bool) -> Metric:

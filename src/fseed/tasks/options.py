@@ -14,15 +14,10 @@ def parse_options(task: Task, given: Mapping[str, Any]) -> Any:
     Raises ``UserError`` for an unknown name, a value of another type, or one out of range.
     """
     types = get_type_hints(task.options)
-    names = [field.name for field in fields(task.options)]
     values: dict[str, Any] = {}
     for name, value in given.items():
         where = f"task.options.{name}={value}"
-        if name not in names:
-            known = f"options: {', '.join(names)}" if names else "it has no options"
-            raise UserError(
-                f"{where}: unknown for {task.name}{did_you_mean(str(name), names)}\n{known}"
-            )
+        check_name(task, name, shown=where)
         if not _fits(value, types[name]):
             raise UserError(f"{where}: must be {_describe(types[name])}")
         values[name] = _convert(value, types[name])
@@ -32,6 +27,14 @@ def parse_options(task: Task, given: Mapping[str, Any]) -> Any:
         raise UserError(f"{task.name}: task.options.{error}") from error
     _check_dataset(task, options)
     return options
+
+
+def check_name(task: Task, name: str, *, shown: str) -> None:
+    """Raise ``UserError`` unless ``task`` has the option; ``shown`` is what the user wrote."""
+    names = [field.name for field in fields(task.options)]
+    if name not in names:
+        known = f"options: {', '.join(names)}" if names else "it has no options"
+        raise UserError(f"{shown}: unknown for {task.name}{did_you_mean(name, names)}\n{known}")
 
 
 def _check_dataset(task: Task, options: Any) -> None:

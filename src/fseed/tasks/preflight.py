@@ -29,6 +29,7 @@ class SplitReport:
     overlap: dict[str, int]
     num_cut: int
     num_lost_gold: int
+    num_bare: int
     kinds: dict[str, int]
     prompt_tokens: dict[str, float]
     answer_tokens: dict[str, float]
@@ -59,6 +60,7 @@ def report_split(
         overlap=dict(sorted(pool.overlap.items())),
         num_cut=sum(example.is_cut for example in examples),
         num_lost_gold=sum(example.lost_gold for example in examples),
+        num_bare=sum(example.is_bare for example in examples),
         kinds=dict(sorted(Counter(example.kind for example in examples).items())),
         prompt_tokens=_percentiles([len(example.prompt_ids) for example in examples]),
         answer_tokens=_percentiles([example.num_answer_tokens for example in examples]),
@@ -93,6 +95,8 @@ def _render_split(name: str, split: SplitReport) -> list[str]:
             f"  evidence cut in {split.num_cut} examples; "
             f"{split.num_lost_gold} of them lost a supporting sentence"
         )
+    if split.num_bare:
+        lines.append(f"  notes or evidence cut away entirely in {split.num_bare} examples")
     return lines
 
 

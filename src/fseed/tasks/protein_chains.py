@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Protocol
 
-from fseed.tasks.base import NoteRule, Paragraph, Row, RowProblem, Section, Setting
+from fseed.tasks.base import Build, NoteRule, Paragraph, Row, RowProblem, Section, Setting
 
 # a run of so many residues that a note shares with the chain counts as overlap
 NOTE_RUN = 8
@@ -93,8 +93,15 @@ def query_section(heading: str, queries: Sequence[str]) -> Section:
     return Section(heading, (Paragraph(None, (" ".join(queries),)),))
 
 
-def note_section(notes: Sequence[str]) -> Section:
-    """Return the section of other chains, one a line; the last ones are cut first."""
+def draw_note_section(build: Build, row_id: str, chain: str) -> Section:
+    """Return the section of other chains, one a line; the last ones are cut first.
+
+    Raises ``RowProblem`` when the split has fewer than the options ask for.
+    """
+    num_notes = build.setting.options.num_notes
+    notes = build.draw_notes(row_id, num=num_notes, own=[chain])
+    if len(notes) < num_notes:
+        raise RowProblem("too few notes in the split")
     return Section(
         "Notes",
         tuple(Paragraph(None, (note,)) for note in notes),

@@ -61,8 +61,8 @@ from fseed.tasks.protein_chains import (
     check_chain_options,
     check_length,
     check_range,
+    draw_note_section,
     note_rule,
-    note_section,
     query_section,
     read_chain,
 )
@@ -70,6 +70,7 @@ from fseed.tasks.protein_mini import MINI_VERSION, generate_contacts
 from fseed.tasks.sequence_clusters import cluster_sequences
 
 CONTACT_DISTANCE = 8.0  # angstrom
+MAX_COORDINATE = 1e6  # angstrom, far beyond any structure
 MIN_SEPARATION = 8  # residues along the chain
 
 BALANCED, NATURAL = "balanced", "natural"
@@ -127,7 +128,7 @@ def build_example(row: Row, build: Build) -> Example:
             "queries": query_section(
                 "Pairs", [f"{first + 1}-{second + 1}" for first, second in pairs[chosen].tolist()]
             ),
-            "notes": note_section(build.draw_notes(row_id, num=options.num_notes, own=[chain])),
+            "notes": draw_note_section(build, row_id, chain),
         },
         answers=("".join(CONTACT if bit else APART for bit in touching[chosen]),),
         form=Form.characters,
@@ -144,7 +145,7 @@ def _read_coordinates(tertiary: Sequence[Any] | None, resolved: np.ndarray) -> n
     if any(point is None or len(point) != 3 for point in points):
         raise RowProblem("residue without three coordinates")
     coordinates = np.array(points, float)  # a missing number becomes NaN
-    if not np.isfinite(coordinates[resolved]).all():
+    if not (np.abs(coordinates[resolved]) < MAX_COORDINATE).all():  # false for NaN too
         raise RowProblem("resolved residue without finite coordinates")
     return coordinates
 
@@ -270,6 +271,7 @@ PROTEIN_CONTACT = Task(
             "Mean of the fractions of right pairs among those in contact and among the others.",
             pool_balanced_accuracy,
             items=balanced_items,
+            is_right=lambda row: row["num_correct"] == row["num_units"],
         ),
         "auroc": pooled("Area under the ROC curve of the probability of contact.", pool_auroc),
         "precision": pooled(

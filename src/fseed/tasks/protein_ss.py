@@ -55,8 +55,8 @@ from fseed.tasks.protein_chains import (
     check_chain_options,
     check_length,
     check_range,
+    draw_note_section,
     note_rule,
-    note_section,
     query_section,
     read_chain,
 )
@@ -136,7 +136,7 @@ def build_example(row: Row, build: Build) -> Example:
         sections={
             "chain": chain_section(chain),
             "queries": query_section("Positions", [str(place + 1) for place in places]),
-            "notes": note_section(build.draw_notes(row_id, num=options.num_notes, own=[chain])),
+            "notes": draw_note_section(build, row_id, chain),
         },
         answers=("".join(labels[place] for place in places),),
         form=Form.characters,

@@ -46,8 +46,8 @@ def score_prediction(
         "end_of_text_correct": float(guess[-1] == gold[-1]) if example.has_end else None,
         "loss_sum": prediction.loss_sum,
         "num_tokens": len(gold),
-        "gold": tokenizer.decode(unit_gold) if example.label_ids else None,
-        "predicted": tokenizer.decode(chosen) if example.label_ids else None,
+        "gold": _join_labels(unit_gold, tokenizer) if example.label_ids else None,
+        "predicted": _join_labels(chosen, tokenizer) if example.label_ids else None,
         "label_scores": _listed(prediction.label_scores),
         "prediction": None,
         **dict.fromkeys(task.generation_columns),
@@ -69,17 +69,26 @@ def pool_metrics(
 def add_items(metric: Metric, rows: Sequence[ScoreRow]) -> None:
     """Write into each row what it adds to the primary metric: ``score`` and ``weight``.
 
-    Both are None where the metric was not scored. sum(score) / sum(weight) is the metric.
+    sum(score) / sum(weight) is the metric; ``is_right`` says that the whole example is right. All
+    are None where the metric was not scored.
     """
     if metric.items is None:
         raise ValueError("the primary metric must be a sum over examples")
     for row, item in zip(rows, metric.items(rows), strict=True):
         row["score"], row["weight"] = item if item is not None else (None, None)
+        row["is_right"] = None
+        if item is not None:
+            row["is_right"] = metric.is_right(row) if metric.is_right else item[0] == item[1]
 
 
 def _pool(metrics: Mapping[str, Metric], rows: Sequence[ScoreRow]) -> dict[str, dict[str, float]]:
     found = {name: metric.pool(rows) for name, metric in metrics.items()}
     return {name: entry._asdict() for name, entry in found.items() if entry is not None}
+
+
+def _join_labels(ids: Sequence[int], tokenizer: Tokenizer) -> str:
+    """Return the labels as text; a label alone may have its space in its token."""
+    return tokenizer.decode(ids).strip(" ")
 
 
 def _num_equal(one: Sequence[int], other: Sequence[int]) -> int:

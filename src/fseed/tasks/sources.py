@@ -45,9 +45,10 @@ def open_source(
 
 
 def fingerprint_source(task: Task, dataset: DataSet, data: DataConfig) -> str:
-    """Return a SHA-256 that changes whenever the source's rows can; raises ``UserError``.
+    """Return a SHA-256 of where the rows come from; raises ``UserError``.
 
-    Sizes and the choice of rows are part of the configuration, not of the fingerprint.
+    What is chosen of them or generated with them (sizes, order, options) is part of the
+    configuration, not of the fingerprint.
     """
     if data.source is SourceKind.mini:
         facts = ["mini", task.name, task.mini_version, data.seed]

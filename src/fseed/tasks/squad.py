@@ -100,7 +100,7 @@ def build_longfill(row: Row, build: Build) -> Example:
         row_id,
         num=build.setting.options.max_distractors,
         # a note begins with its title, so the title keeps out the other paragraphs of the article
-        own=[_clean(row["title"]), row["context"], *_answer_texts(row)],
+        own=[_read_title(row), row["context"], *_answer_texts(row)],
     )
     if not notes:
         raise RowProblem("no distractor of another article without the answer")
@@ -111,10 +111,15 @@ def build_longfill(row: Row, build: Build) -> Example:
 
 def read_context(row: Row, setting: Setting) -> str:
     """Return title and context of a row on two lines, as a distractor of other examples."""
-    title, context = _clean(row["title"]), _clean(row["context"])
+    title, context = _read_title(row), _clean(row["context"])
     if not title or not context:
         raise RowProblem("empty title or context")
     return f"{title}\n{context}"
+
+
+def _read_title(row: Row) -> str:
+    """Return the title in the words of running text; stored ones have underscores for spaces."""
+    return _clean((row["title"] or "").replace("_", " "))
 
 
 def _build_example(row: Row, distractors: Sequence[str], *, order: Sequence[int]) -> Example:

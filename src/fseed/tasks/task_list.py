@@ -40,13 +40,13 @@ def _page(task: Task) -> Iterator[str]:
         also = f" (also {', '.join(aliases)})" if aliases else ""
         yield f"- order `{order}`{also}: {', '.join(sections)}"
     for name, dataset in task.datasets.items():
-        hub = "generated, not on the hub"
+        hub = "not on the hub"
         if dataset.hub_id is not None:
             config = f", {dataset.hub_config}" if dataset.hub_config else ""
             hub = f"hub `{dataset.hub_id}`{config}"
         yield f"- data set `{name}`: {hub}; local folder `{dataset.folder}/`"
     for field in fields(task.options):
-        yield f"- option `{field.name}`: {field.default!r} unless given"
+        yield f"- option `{field.name}`: {field.default!r} where the option file does not say"
     for name, metric in task.metrics.items():
         mark = " (G)" if metric.is_generated else ""
         yield f"- metric `{name}`{mark}: {metric.sentence}"

@@ -13,7 +13,6 @@ from fseed.errors import RunInterrupted, UserError
 from fseed.models.checkpoint_header import weights_fingerprint
 from fseed.models.tokenizer import build_tokenizer
 from fseed.planned_run import PlannedRun
-from fseed.tasks.base import Objective
 from fseed.tasks.registry import get_task
 from fseed.training.build import build_future_seed, build_model
 from fseed.training.callbacks import (
@@ -144,9 +143,7 @@ class Attempt:
 
     def _max_first_loss(self) -> float | None:
         model = self.config.model
-        # only next-token prediction is what a checkpoint must be better at than a uniform guess
-        is_next_token = self.task.objective is Objective.answer
-        if model.weights is None or model.allow_above_uniform or not is_next_token:
+        if model.weights is None or model.allow_above_uniform:
             return None
         return uniform_loss(self.module.model.shape.vocab_size)
 

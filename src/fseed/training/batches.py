@@ -26,20 +26,25 @@ class StepKeyedBatches:
 
 
 def collate(examples: Sequence[EncodedExample], *, repeat_prompt: bool = False) -> PromptAnswer:
-    """Pad prompts and answers on the right; ``repeat_prompt`` writes every prompt twice.
+    """Pad prompts and answers on the right; ``repeat_prompt`` writes what is read twice.
 
-    The masked positions of in-place fills are then those of the second copy.
+    That is every prompt, and in retrieval the question too. In-place fills are masked in both
+    copies and predicted in the second.
     """
     copies = 2 if repeat_prompt else 1
     prompt, prompt_lengths = _pad([list(e.prompt_ids) * copies for e in examples])
-    answer, answer_lengths = _pad([e.answer_ids for e in examples])
+    is_question = not examples[0].has_end and not examples[0].mask_positions
+    answer, answer_lengths = _pad(
+        [list(e.answer_ids) * (copies if is_question else 1) for e in examples]
+    )
     if not examples[0].mask_positions:
         return PromptAnswer(prompt, prompt_lengths, answer, answer_lengths)
-    shifts = [(copies - 1) * len(e.prompt_ids) for e in examples]
-    places, _ = _pad(
-        [[s + place for place in e.mask_positions] for e, s in zip(examples, shifts, strict=True)]
-    )
-    return PromptAnswer(prompt, prompt_lengths, answer, answer_lengths, places)
+    places = [
+        _pad([[copy * len(e.prompt_ids) + place for place in e.mask_positions] for e in examples])
+        for copy in range(copies)
+    ]
+    masked = torch.cat([padded for padded, _ in places], dim=1)
+    return PromptAnswer(prompt, prompt_lengths, answer, answer_lengths, masked)
 
 
 def _pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -99,7 +99,7 @@ class EvaluateSplit(L.Callback):
 
     def _check_weights(self, max_first_loss: float) -> None:
         # without Future-Seed: the question is whether the backbone was loaded rightly
-        loss = self.evaluator.loss(seeded=False)
+        loss = self.evaluator.backbone_loss()
         if not loss <= max_first_loss:
             raise UserError(
                 f"the weights start at a loss of {loss:.2f} nats, above the uniform guess "

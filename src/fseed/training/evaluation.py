@@ -3,6 +3,7 @@
 What was predicted is turned into score rows and metrics by ``tasks.scoring``, which knows no model.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from fseed.config.schema import MbppConfig
 from fseed.models.generation import generate
 from fseed.models.prompt_answer import PromptAnswer, read_prompt
 from fseed.models.retrieval import contrastive_logits
+from fseed.models.rwkv7 import RWKV7
 from fseed.models.tokenizer import Tokenizer
 from fseed.tasks.base import EncodedExample, Objective, ScoreRow, Task
 from fseed.tasks.scoring import Prediction, add_items, pool_metrics, score_prediction
@@ -67,17 +69,28 @@ class Evaluator:
         for row in rows:
             row.update(split=self.split, step=step)
         rows.sort(key=lambda row: row["example_id"])
-        add_items(self.task.metrics[self.task.primary_metric], rows)
+        primary = self.task.metrics[self.task.primary_metric]
+        add_items(primary, rows)
+        check_rows(rows, is_scored=with_generation or not primary.is_generated, step=step)
         return Evaluation(step, self.split, rows, pool_metrics(self.task.metrics, rows))
 
     @torch.no_grad()
-    def loss(self, *, seeded: bool) -> float:
-        """Return the mean loss over the answer tokens of the split, in nats."""
+    def backbone_loss(self) -> float:
+        """Return the mean next-token loss of the backbone without Future-Seed, in nats.
+
+        Over the answers of the split; where the objective is another one, over the prompts.
+        """
         total = num_tokens = 0.0
         for examples, batch in self._batches():
-            predictions = self._predict(examples, batch, seeded=seeded)
-            total += sum(float(prediction.loss_sum or 0.0) for prediction in predictions)
-            num_tokens += sum(len(example.answer_ids) for example in examples)
+            if self.task.objective is Objective.answer:
+                predictions = self._predict(examples, batch, seeded=False)
+                total += sum(float(prediction.loss_sum or 0.0) for prediction in predictions)
+                num_tokens += sum(len(example.answer_ids) for example in examples)
+            else:
+                with self.autocast():
+                    losses = next_token_losses(self.learner.model, batch)
+                total += float(losses.sum())
+                num_tokens += int((batch.prompt_lengths - 1).sum())
         return total / num_tokens
 
     def _batches(self) -> Iterator[tuple[list[EncodedExample], PromptAnswer]]:
@@ -147,6 +160,25 @@ class Evaluator:
         return ranking_rows(scored, contrastive_logits(questions, contexts))
 
 
+def check_rows(rows: Sequence[ScoreRow], *, is_scored: bool, step: int) -> None:
+    """Refuse rows that would end in a wrong number.
+
+    Raises:
+        FloatingPointError: if a loss is not finite.
+        RuntimeError: if ``is_scored`` and an example has no score.
+    """
+    num_broken = sum(not math.isfinite(row["loss_sum"]) for row in rows)
+    if num_broken:
+        raise FloatingPointError(f"the loss of {num_broken} examples is not finite at step {step}")
+    unscored = [row for row in rows if row["score"] is None]
+    if is_scored and unscored:
+        reasons = sorted({str(row.get("outcome") or "no score") for row in unscored})
+        raise RuntimeError(
+            f"{len(unscored)} of {len(rows)} examples could not be scored at step {step} "
+            f"({', '.join(reasons)}); the same command tries again"
+        )
+
+
 def read_logits(
     examples: Sequence[EncodedExample], batch: PromptAnswer, logits: Tensor
 ) -> list[Prediction]:
@@ -165,6 +197,15 @@ def read_logits(
         )
         predictions.append(prediction)
     return predictions
+
+
+def next_token_losses(model: RWKV7, batch: PromptAnswer) -> Tensor:
+    """Return the loss in nats of every prompt token but the first, [B, P - 1]; 0 on pads."""
+    hidden = model(batch.prompt, lengths=batch.prompt_lengths).hidden[:, :-1]
+    logits, targets = model.logits(hidden).float(), batch.prompt[:, 1:]
+    losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+    places = torch.arange(1, batch.prompt.shape[1], device=targets.device)
+    return losses.view_as(targets) * (places < batch.prompt_lengths.unsqueeze(1))
 
 
 def _read_labels(example: EncodedExample, logits: Tensor) -> tuple[list[int], list[float] | None]:

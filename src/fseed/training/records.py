@@ -33,7 +33,10 @@ from fseed.training.module import FutureSeedModule
 from fseed.training.run_log import RunLog
 
 # what may differ between the first start of a run and its continuation
-ATTEMPT_KEYS = ("started_at", "git_commit", "git_dirty_hash", "versions", "platform", "device")
+ATTEMPT_KEYS = (
+    *("started_at", "git_commit", "git_dirty_hash", "versions", "platform", "device"),
+    "sandbox",
+)
 NOTE_MIXED = "continued on another installation or device, see attempts in provenance.json"
 NOTE_RANDOM = "backbone randomly initialised by the official RWKV-7 rules, no pre-training"
 
@@ -118,7 +121,7 @@ def collect_notes(run: PlannedRun) -> list[str]:
     """Return what a reader of the numbers has to know beside them."""
     start = [] if run.config.model.weights is not None else [NOTE_RANDOM]
     attempts = read_run(run.run_dir).provenance["attempts"]
-    first = {key: attempts[0][key] for key in ("versions", "device")}
+    first = {key: attempts[0][key] for key in ("versions", "device", "sandbox")}
     is_mixed = any(attempt[key] != value for attempt in attempts for key, value in first.items())
     told = task_notes(run.config.task.name, has_weights=run.config.model.weights is not None)
     return start + ([NOTE_MIXED] if is_mixed else []) + notes(run.config) + told
