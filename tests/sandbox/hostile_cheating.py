@@ -1,16 +1,18 @@
 """Programs that try to pass without being right."""
 
+from tests.sandbox.hostile_forging import FORGING
 from tests.sandbox.hostile_outside import stopped
 from tests.sandbox.hostile_program import FAILED, PASSED, Hostile, ends
 
 CHEATING = (
+    *FORGING,
     ends("os._exit(0)", "import os\nos._exit(0)", FAILED),
     ends("sys.exit()", "import sys\nsys.exit()", FAILED),
     ends("SystemExit in a test", "def answer(n): raise SystemExit(0)", FAILED),
     ends(
         "SystemExit in a thread",
-        "import threading\ndef leave(): raise SystemExit(0)\n"
-        "t = threading.Thread(target=leave)\nt.start()\nt.join()\ndef answer(n): return 41",
+        "import threading\ndef leave(): raise SystemExit(0)\ndef answer(n):\n"
+        "    t = threading.Thread(target=leave)\n    t.start()\n    t.join()\n    return 41",
         FAILED,
     ),
     Hostile(
@@ -155,111 +157,6 @@ def answer(n): return 42
         code="seen = []\nsys.addaudithook(lambda *arguments: seen.append(arguments))",
     ),
     ends(
-        "reading the second request in a thread",
-        """
-import os, threading
-def steal():
-    for fd in range(3, 64):
-        try:
-            os.read(fd, 8)
-        except OSError:
-            pass
-threading.Thread(target=steal, daemon=True).start()
-def answer(n): return 42
-""",
-        FAILED,
-    ),
-    ends(
-        "reading the second request in a callback of the garbage collector",
-        """
-import gc, os, marshal
-def steal(phase, info):
-    for fd in range(3, 12):
-        if not os.get_blocking(fd):
-            continue
-        os.set_blocking(fd, False)
-        try:
-            data = os.read(fd, 65536)
-        except OSError:
-            data = b''
-        os.set_blocking(fd, True)
-        if data:
-            at = data.find(b'(')
-            tokens, tests = marshal.loads(data[at:])
-            for line in tokens:
-                for fd in range(3, 12):
-                    try:
-                        os.write(fd, line.encode() + b'\\n')
-                    except OSError:
-                        pass
-gc.set_threshold(1)
-gc.callbacks.append(steal)
-def answer(n): return 41
-""",
-        FAILED,
-    ),
-    ends(
-        "asking for the second request too early",
-        """
-import os, marshal, time
-for fd in range(3, 12):
-    try:
-        os.write(fd, b'ready\\n')
-    except OSError:
-        pass
-time.sleep(0.2)
-for fd in range(3, 12):
-    try:
-        os.set_blocking(fd, False)
-        data = os.read(fd, 65536)
-        for line in marshal.loads(data[8:])[1]:
-            for out in range(3, 12):
-                try:
-                    os.write(out, line.encode() + b'\\n')
-                except OSError:
-                    pass
-    except OSError:
-        pass
-os._exit(0)
-""",
-        FAILED,
-    ),
-    ends(
-        "a second request of its own",
-        """
-import os, marshal, stat
-def steal():
-    for fd in saved:
-        os.set_blocking(fd, False)
-        try:
-            data = os.read(fd, 65536)
-        except OSError:
-            continue
-        for line in marshal.loads(data[8:])[1]:
-            for out in range(3, 12):
-                try:
-                    os.write(out, line.encode() + b'\\n')
-                except OSError:
-                    pass
-saved = []
-for fd in range(3, 12):
-    try:
-        is_pipe = stat.S_ISFIFO(os.fstat(fd).st_mode)
-        readable = os.get_blocking(fd) and os.read(fd, 0) == b''
-    except OSError:
-        continue
-    if is_pipe and readable:
-        saved.append(os.dup(fd))
-        receive, send = os.pipe()
-        data = marshal.dumps(('', ['a', 'b'], ['steal()']))
-        os.write(send, len(data).to_bytes(8, 'big') + data)
-        os.dup2(receive, fd)
-        break
-def answer(n): return 41
-""",
-        FAILED,
-    ),
-    ends(
         "two answers by forking",
         "import os\ndef answer(n): return 42 if os.fork() else 41",
         FAILED,
@@ -285,7 +182,14 @@ def answer(n): return 41
         "raise E",
         FAILED,
     ),
-    # the assertion asks the value, and the value says yes: documented in driver.py
+    # both are what the assertion asks: documented in driver.py
+    Hostile(
+        "a name that the test calls defined anew",
+        "def set(values): return 42\ndef answer(n): return 42",
+        (PASSED,),
+        tests=("assert set([answer(1)]) == set([41])",),
+        tests_passed=1,
+    ),
     Hostile(
         "a value equal to everything",
         "class Yes:\n    def __eq__(self, other): return True\ndef answer(n): return Yes()",

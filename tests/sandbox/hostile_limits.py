@@ -1,5 +1,6 @@
 """Programs that try to stay or to take too much."""
 
+from tests.sandbox.hostile_outside import stopped
 from tests.sandbox.hostile_program import FAILED, MEMORY, OUTPUT, TIMEOUT, ends
 
 STAYING = (
@@ -76,8 +77,9 @@ while True:
         "threads without end",
         """
 import threading, time
-while True:
-    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+def answer(n):
+    while True:
+        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
 """,
         FAILED,
     ),
@@ -91,6 +93,12 @@ while True:
 
 TAKING = (
     ends("allocation of 4 GB", "x = bytearray(4 * 2**30)", MEMORY),
+    stopped(
+        "files in memory that no limit counts",
+        "blocked(os.memfd_create, 'x')",
+        "blocked(posix.memfd_create, 'x')",
+        code="import posix",
+    ),
     ends("a list without end", "x = []\nwhile True: x.append(bytes(2**20))", MEMORY),
     ends(
         "memory of many processes",

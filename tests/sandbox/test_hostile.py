@@ -4,6 +4,7 @@ import os
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from fseed.sandbox.isolation import probe
 from fseed.sandbox.session import run_solution
 from fseed.sandbox.verdict import Outcome, Verdict
 from tests.sandbox.hostile import HOSTILE
-from tests.sandbox.hostile_program import SECRET, TRACE, Hostile
+from tests.sandbox.hostile_program import LIMITS, SECRET, TRACE, Hostile
 
+SHORT = replace(LIMITS, timeout_seconds=0.2)
 LEVELS = ("bubblewrap", "namespaces")
 CASES = [
     pytest.param(level, hostile, id=f"{level}: {hostile.name}")
@@ -32,7 +34,7 @@ def run(level: str, hostile: Hostile) -> tuple[str, Verdict, float]:
 
 @pytest.fixture(scope="module")
 def verdicts() -> dict[str, dict[str, tuple[Verdict, float]]]:
-    """Return verdict and wall seconds by level and name, two programs at a time."""
+    """Return verdict and wall seconds by level and name, four at a time: many sleep."""
     os.environ[SECRET] = "do not tell"
     found: dict[str, dict[str, tuple[Verdict, float]]] = {}
     try:
@@ -40,7 +42,7 @@ def verdicts() -> dict[str, dict[str, tuple[Verdict, float]]]:
             if probe(level):
                 continue
             programs = [hostile for hostile in HOSTILE if level in hostile.levels]
-            with ThreadPoolExecutor(max_workers=2) as executor:
+            with ThreadPoolExecutor(max_workers=4) as executor:
                 results = executor.map(partial(run, level), programs)
                 found[level] = {name: (verdict, seconds) for name, verdict, seconds in results}
     finally:
@@ -72,10 +74,7 @@ def test_program_is_contained(verdicts, level, hostile):
 def test_nothing_is_left(verdicts, level):
     assert of_level(verdicts, level)
     mark = f"fseed-sandbox-{os.getpid()}-"
-    deadline = time.monotonic() + 3
-    while (left := find_processes(mark)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not left
+    assert not find_processes(mark)
     assert not list(Path(tempfile.gettempdir()).glob(f"{mark}*"))
 
 
@@ -85,6 +84,18 @@ def test_nothing_is_written(verdicts, level):
     stdlib = Path(os.__file__).parent
     for folder in (Path("/"), Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"), Path.cwd(), stdlib):
         assert not list(folder.glob(f"*{TRACE}*"))
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_no_process_is_left_at_the_moment_of_the_verdict(level):
+    if probe(level):
+        pytest.skip(f"{level}: {probe(level)}")
+    code = "import os, time\nfor _ in range(3): os.fork()\nx = bytearray(20 * 2**20)\n"
+    for end in ("time.sleep(9)", "os._exit(0)"):
+        hostile = Hostile("many processes", code + end, (), options=SHORT)
+        for _ in range(2):
+            run(level, hostile)
+            assert not find_processes(f"fseed-sandbox-{os.getpid()}-")
 
 
 def find_processes(mark: str) -> list[str]:

@@ -106,6 +106,12 @@ def test_ends_of_the_process(exit_code, outcome, detail):
     assert detail in verdict.detail
 
 
+def test_details_are_printable():
+    verdict = verdict_of("started", "problem memory \x1b[2J\x1b]0;title\x07\r")
+    assert verdict.detail == " [2J ]0;title  "
+    assert verdict_of(output="\x1b[31mred", exit_code=1).detail == " [31mred"
+
+
 def test_a_limit_goes_before_everything():
     verdict = verdict_of("started", *TOKENS, ended_by=Outcome.OUTPUT_LIMIT)
     assert verdict.outcome is Outcome.OUTPUT_LIMIT

@@ -1,7 +1,9 @@
 """Verdicts of ordinary programs, and the refusal to run them without isolation."""
 
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -10,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from fseed.errors import UserError
-from fseed.sandbox import isolation
+from fseed.sandbox import isolation, run
 from fseed.sandbox.run import run_solutions
+from fseed.sandbox.session import run_solution
 from fseed.sandbox.verdict import Outcome, SandboxOptions, Solution, Verdict
 from tests.sandbox.test_hostile import find_processes
 
@@ -145,6 +148,51 @@ def test_refusal_without_isolation(monkeypatch):
     assert len(str(caught.value).splitlines()) <= 3
 
 
+@pytest.fixture
+def _fresh_warning():
+    run._warn.cache_clear()
+    yield
+    run._warn.cache_clear()
+
+
+@pytest.mark.usefixtures("_fresh_warning")
+def test_without_isolation_it_says_so_once(monkeypatch, capsys):
+    monkeypatch.setattr(run, "require_isolation", lambda allow_unsandboxed: "none")
+    for _ in range(2):
+        run_solutions([Solution("x = 1", "", ("assert x",))], options=OPTIONS)
+    assert capsys.readouterr().err.count("with all your rights: files, network, processes") == 1
+
+
+def test_without_isolation_the_processes_of_the_user_do_not_count():
+    others = [subprocess.Popen(["sleep", "30"]) for _ in range(20)]
+    code = "import threading\ndef f():\n    t = threading.Thread(target=int)\n    t.start()\n"
+    try:
+        solution = Solution(f"{code}    t.join()\n    return 1", "", ("assert f() == 1",))
+        verdict = run_solution(solution, options=OPTIONS, level="none")
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+    assert verdict.outcome is Outcome.PASSED
+
+
+@pytest.mark.slow
+def test_without_isolation_deep_folders_are_removed():
+    code = "import os\nfor _ in range(1200):\n    os.mkdir('d')\n    os.chdir('d')"
+    verdict = run_solution(Solution(code, "", ("assert 1",)), options=OPTIONS, level="none")
+    assert verdict.outcome is Outcome.PASSED
+    assert not list(Path(tempfile.gettempdir()).glob(f"fseed-sandbox-{os.getpid()}-*"))
+
+
+def test_without_isolation_a_missing_temporary_folder_is_a_verdict(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
+    solution = Solution("x = 1", "", ("assert x",))
+    verdict = run_solution(solution, options=OPTIONS, level="none")
+    assert verdict.outcome is Outcome.SANDBOX_ERROR
+    assert "FileNotFoundError" in verdict.detail
+
+
+@pytest.mark.usefixtures("_fresh_warning")
 def test_allowed_without_isolation(monkeypatch):
     monkeypatch.setattr(isolation, "isolation_level", lambda: "none")
     solutions = [

@@ -99,6 +99,16 @@ def test_a_sandbox_that_did_not_start_is_no_score(monkeypatch):
     assert set(found.values()) == {None}
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_one_sandbox_that_did_not_start_leaves_the_example_without_scores(monkeypatch, place):
+    verdicts = [Verdict(Outcome.PASSED, 2, 2, 0.1, "", "namespaces", code_ran=True)] * 3
+    verdicts[place] = Verdict(Outcome.SANDBOX_ERROR, 0, 2, 0.0, "mount", "namespaces")
+    monkeypatch.setattr(mbpp_scores, "run_solutions", lambda solutions, **facts: verdicts)
+    found = score(RIGHT, WRONG, HALF)
+    assert found.pop("outcome") == "sandbox_error"
+    assert set(found.values()) == {None}
+
+
 def test_without_isolation_nothing_is_run(monkeypatch):
     monkeypatch.setattr(isolation, "isolation_level", lambda: "none")
     with pytest.raises(UserError, match=r"mbpp\.allow_unsandboxed=true"):

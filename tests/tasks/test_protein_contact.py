@@ -36,7 +36,7 @@ TASK_TEXT = """Sequence:
 MKTAYIAKQRGDPGVWLE
 
 Pairs:
-1-18 3-14 4-17 6-14"""
+3-14 4-17 6-14 1-18"""
 
 NOTES = """Notes:
 GSHMLEDPVVKW
@@ -121,16 +121,16 @@ def score(gold, predicted, label_scores=None):
 def test_golden_prompt_and_score(order, golden):
     example = build_example(make_chain(), make_build(order))
     assert render_prompt(example, PROTEIN_CONTACT.orders[order]) == golden
-    assert example.answers == ("1001",)
+    assert example.answers == ("0011",)
     encoded = encode(example, order)
-    assert bytes(encoded.answer_ids) == b"1001\0"
+    assert bytes(encoded.answer_ids) == b"0011\0"
     assert bytes(encoded.label_ids) == b"01"
-    guess = list(b"1000\0")
+    guess = list(b"0001\0")
     row = score_prediction(
         PROTEIN_CONTACT,
         encoded,
         Prediction(
-            token_ids=guess, label_ids=guess[:-1], label_scores=[0.9, 0.3, 0.5, 0.4], loss_sum=5.0
+            token_ids=guess, label_ids=guess[:-1], label_scores=[0.3, 0.5, 0.4, 0.9], loss_sum=5.0
         ),
         tokenizer=Bytes(),
     )
@@ -172,7 +172,7 @@ def test_each_bit_is_the_contact_of_its_pair(sampling):
     for row in make_rows(40):
         example = build_example(row, make_build(num_pairs=16, min_residues=24, sampling=sampling))
         pairs, known = pairs_of(example), slow_contacts(row)
-        assert pairs == sorted(set(pairs))
+        assert len(set(pairs)) == len(pairs)
         assert example.answers[0] == "".join(known[pair] for pair in pairs)
         bits.update(example.answers[0])
     # a quarter of the pairs of generated chains are in contact; within five deviations
@@ -361,7 +361,8 @@ def test_mini_works_end_to_end(order, sampling):
     assert all(len(e.units) == 16 for examples in data.splits.values() for e in examples)
     assert data.constant_baseline["balanced_accuracy"] == pytest.approx(0.5)
     assert data.constant_baseline["auroc"] == pytest.approx(0.5)
-    assert data.copy_baseline == {}
+    # repeating the bit before: no better than chance, because the order is random
+    assert 0.35 < data.copy_baseline["balanced_accuracy"] < 0.65
 
 
 def test_full_size_options_work_on_mini():

@@ -47,9 +47,7 @@ def _levels_table(chosen: str) -> Table:
     for level in LEVELS[:-1]:
         reason = probe(level)
         here = f"does not work: {escape(reason)}" if reason else "works"
-        table.add_row(
-            level, ", ".join(ISOLATES[level]), f"{here}, used" if level == chosen else here
-        )
+        table.add_row(level, ", ".join(ISOLATES), f"{here}, used" if level == chosen else here)
     table.add_row("none", "nothing", "used" if chosen == "none" else "not needed")
     return table
 

@@ -3,8 +3,8 @@
 Started as ``python -I -S driver.py REPORT_FD NAME``. Requests come through stdin (eight bytes of
 length, then ``marshal`` data), reports leave as lines through ``REPORT_FD``:
 
-1. request (token, limits, user, code, setup); reports ``started``, and when code and setup have run
-   to their end the token, else ``problem KIND TEXT``;
+1. request ([token], limits, user, code, setup); reports ``started``, and when code and setup have
+   run to their end the token, else ``problem KIND TEXT``;
 2. request, sent for the token: (the same token, one token a test and one more, tests); reports for
    each test its token or ``- KIND TEXT``, then the last token.
 
@@ -15,18 +15,24 @@ one itself and from putting its own in its place. An exit code, a patched ``asse
 compiled), patched builtins (the driver uses a private copy), ``sys.exit``, ``os._exit``, ``atexit``
 or writes to every descriptor produce no token.
 
-Tokens and driver are in the same interpreter as the program, so what leads to them is closed. The
-program runs outside the main thread and cannot install signal handlers, whose frame argument leads
-to the driver. An audit hook, which Python code cannot remove, refuses ``sys._getframe``, the frames
-of tracebacks and generators, tracing, ``ctypes`` and new programs, which could attach to this one.
-``gc`` is a stub: with its debugging flags it would hand out frames. Built-in modules are loaded
-before, and the function that would load another copy is removed. A program that leaves a thread or
-starts a process cannot pass: a second reader could take tokens.
+Tokens and driver are in the same interpreter as the program, so the ways to them that are open to
+Python code are closed. Nothing of the program runs while the second request is read: until then no
+thread can start, no signal has a handler in Python, the garbage collector is off, and both pipes
+have to be those of the start. The driver's frames stay out of sight: signal handlers, whose
+argument is a frame, cannot be installed, and an audit hook, which Python code cannot remove,
+refuses ``sys._getframe``, the frames of tracebacks and generators, tracing, profiling, monitoring,
+``ctypes``, extension modules from outside the standard library and new programs, which could attach
+to this one. ``gc`` is a stub: it would hand out frames. Built-in modules are loaded before, and the
+function that would load another copy is removed. A child of a fork forgets the tokens, and its
+parent cannot pass.
 
-What can still be forged. A value whose ``__eq__`` says yes to everything passes its comparison:
-that is what the assertion asks. Byte code crafted by hand can corrupt the interpreter's memory,
-read the tokens and write any line. Nothing of this leaves the sandbox, it only buys a wrong
-``passed``.
+What can still be forged. A test is run in the program's own names: a value whose ``__eq__`` says
+yes to everything passes its comparison, and so does a program that defines ``set`` or ``len`` anew
+where a test calls them. Machine code can read the tokens and write any line: crafted byte code that
+corrupts the interpreter, or a shared library that the program writes and has a C library load (not
+at level ``namespaces``, where its directory holds no code). Without a sandbox, ``/proc`` shows the
+memory and the pipes of this process. A way open to Python code that nobody thought of may exist. A
+forgery buys a wrong ``passed``; what keeps a program from the machine is outside this process.
 """
 
 # ruff: noqa: E402
@@ -36,7 +42,10 @@ import builtins
 globals()["__builtins__"] = dict(vars(builtins))
 
 import _imp
+import _signal  # pyright: ignore[reportMissingImports]
 import _thread
+import os
+import posix
 import resource
 import sys
 
@@ -44,67 +53,69 @@ import sys
 import types
 from gc import disable as disable_garbage_collection
 from marshal import loads
-from os.path import basename
-from posix import O_RDONLY, _exit, dup, dup2, getuid, read, setgid, setgroups, setuid, write
+from posix import O_RDONLY, _exit, dup, dup2, fstat, getuid, read, setgid, setgroups, setuid, write
 from posix import open as open_descriptor
 
 THREAD_STACK_BYTES = 32 * 2**20
 MAX_DETAIL_CHARACTERS = 200
 SOLUTION = "<solution>"
 NOTHING = type(None)
+FORKED = "error the program started a process"
 
 # audit events that are refused: ways to the driver's frames and memory, and new programs
-REFUSED_EVENTS = frozenset(
-    {
-        "cpython._PySys_ClearAuditHooks",
-        "cpython.PyInterpreterState_New",
-        "os.exec",
-        "os.posix_spawn",
-        "os.system",
-        "pty.spawn",
-        "subprocess.Popen",
-        "sys._current_exceptions",
-        "sys._current_frames",
-        "sys._getframe",
-        "sys.addaudithook",
-        "sys.setprofile",
-        "sys.settrace",
-    }
-)
+_EVENTS = """
+cpython._PySys_ClearAuditHooks cpython.PyInterpreterState_New os.exec os.posix_spawn os.system
+pty.spawn sqlite3.enable_load_extension subprocess.Popen sys._current_exceptions
+sys._current_frames sys._getframe sys.addaudithook sys.setprofile sys.settrace
+"""
+REFUSED_EVENTS = frozenset(_EVENTS.split())
 REFUSED_ATTRIBUTES = frozenset({"ag_frame", "cr_frame", "gi_frame", "tb_frame"})
-REFUSED_MODULES = frozenset(
-    {
-        "_ctypes",
-        "_ctypes_test",
-        "_interpreters",
-        "_posixsubprocess",
-        "_testcapi",
-        "_testinternalcapi",
-        "_xxsubinterpreters",
-        "ctypes",
-        "gc",
-    }
-)
-FORK_EVENTS = frozenset({"os.fork", "os.forkpty"})
+REFUSED_MODULES = frozenset({"_ctypes", "_posixsubprocess", "_tkinter", "ctypes", "gc"})
+# subinterpreters, and the modules that test the interpreter
+REFUSED_PREFIXES = ("_interp", "_test", "_xx", "xx")
+EXTENSION_FOLDERS = frozenset(folder for folder in sys.path if folder.endswith("/lib-dynload"))
+
+# what stands in place of a function of a module: made in names of its own, as the globals of a
+# function of this file would lead to the tokens
+DOOR = """
+def door(*arguments, **options):
+    if function is None:
+        raise kind(text)
+    return function(*arguments, **options)
+"""
+THREAD_STARTERS = ("start_new_thread", "start_new", "start_joinable_thread")
 
 _has_forked: list[bool] = []
+# those not yet written; in no other name, so that a child of a fork can forget them
+_tokens: list[str] = []
 
 
 def guard(event: str, arguments: tuple) -> None:
-    """Refuse what would lead a program to the driver; ``ValueError`` is what namedtuple expects."""
-    if event in FORK_EVENTS:
+    """Refuse what would lead a program to the driver; ``ValueError`` is what namedtuple expects.
+
+    Only exact strings are looked at: the methods of another type would be the program's.
+    """
+    if event in ("os.fork", "os.forkpty"):
         _has_forked.append(True)
-    elif event in REFUSED_EVENTS or event.startswith("ctypes."):
+    elif event in REFUSED_EVENTS or event.startswith(("ctypes.", "sys.monitoring.")):
         raise ValueError(f"{event} is refused in the sandbox")
     elif event == "object.__getattr__":
-        if arguments[1] in REFUSED_ATTRIBUTES:
-            raise ValueError(f"{arguments[1]} is refused in the sandbox")
+        if type(arguments[1]) is not str or arguments[1] in REFUSED_ATTRIBUTES:
+            raise ValueError("a frame is refused in the sandbox")
     elif event == "import":
-        names = {str(arguments[0]).rpartition(".")[2]}
-        if arguments[1] is not None:
-            names.add(basename(str(arguments[1])).partition(".")[0])
-        if names & REFUSED_MODULES:
-            raise ImportError(f"{arguments[0]} is refused in the sandbox")
+        _guard_import(arguments[0], arguments[1])
+
+
+def _guard_import(name: str, path: str | None) -> None:
+    """Refuse modules by name and by file; only an extension module comes with its ``path``."""
+    if type(name) is not str or type(path) not in (str, NOTHING):
+        raise ImportError("a module whose name is no string is refused in the sandbox")
+    folder, _, file = (path or "").rpartition("/")
+    if path is not None and folder not in EXTENSION_FOLDERS:
+        raise ImportError("an extension module from elsewhere is refused in the sandbox")
+    for found in (name.rpartition(".")[2], file.partition(".")[0]):
+        if found in REFUSED_MODULES or found.startswith(REFUSED_PREFIXES):
+            raise ImportError(f"{found} is refused in the sandbox")
 
 
 def read_request(descriptor: int) -> tuple:
@@ -170,11 +181,31 @@ def _report(descriptor: int, line: str) -> None:
         data = data[write(descriptor, data) :]
 
 
-def _leftovers() -> str:
-    """Return what would make a pass worthless: processes and threads that the program started."""
-    if _has_forked:
-        return "error the program started a process"
-    return "error the program left a thread" if _thread._count() > 1 else ""
+def pipes(*descriptors: int) -> list[tuple[int, int]]:
+    """Return what tells one open pipe from another and from a file, else raise ``OSError``."""
+    return [(status.st_dev, status.st_ino) for status in map(fstat, descriptors)]
+
+
+def shut(module: types.ModuleType, name: str, kind: type, text: str) -> dict:
+    """Put a function in place of another that raises; return its names, where it can be opened."""
+    door = {"__builtins__": builtins, "function": None, "kind": kind, "text": text}
+    exec(DOOR, door)
+    setattr(module, name, door["door"])
+    return door
+
+
+def shut_functions() -> list[tuple]:
+    """Shut what starts threads, handles signals or takes memory that no limit counts.
+
+    Returns for each that starts threads the names of its door and the function.
+    """
+    for module in (os, posix):
+        if hasattr(module, "memfd_create"):
+            shut(module, "memfd_create", OSError, "memory files are refused in the sandbox")
+    shut(_signal, "signal", ValueError, "signal handlers are refused in the sandbox")
+    found = [(name, getattr(_thread, name)) for name in THREAD_STARTERS if hasattr(_thread, name)]
+    text = "threads can start once the code has run to its end"
+    return [(shut(_thread, name, RuntimeError, text), function) for name, function in found]
 
 
 def close_imports() -> None:
@@ -183,7 +214,7 @@ def close_imports() -> None:
     The functions of the stubs are types: a function of this file would lead to its globals.
     """
     for name in sys.builtin_module_names:
-        if name not in REFUSED_MODULES:
+        if name not in REFUSED_MODULES and not name.startswith(REFUSED_PREFIXES):
             __import__(name)
     stubs = {
         "gc": {"collect": int, "isenabled": bool, "enable": NOTHING, "disable": NOTHING},
@@ -196,25 +227,39 @@ def close_imports() -> None:
     del _imp.create_builtin
 
 
-def judge(request_fd: int, report_fd: int, token: str, code: str, setup: str) -> None:
+def judge(request_fd: int, report_fd: int, code: str, setup: str, doors: list[tuple]) -> None:
     """Run code, setup and tests, and report each."""
     names = sys.modules["__main__"].__dict__
+    before = pipes(request_fd, report_fd)
     _report(report_fd, "started")
-    problem = run_text(code, names, label=SOLUTION)
-    problem = problem or run_text(setup, names, label="<setup>") or _leftovers()
+    problem = run_text(code, names, label=SOLUTION) or run_text(setup, names, label="<setup>")
+    if not problem and _has_forked:
+        problem = FORKED
+    if not problem and pipes(request_fd, report_fd) != before:
+        problem = "error the program replaced a pipe of the sandbox"
     if problem:
         _report(report_fd, f"problem {problem}")
         return
-    _report(report_fd, token)
-    same_token, tokens, tests = read_request(request_fd)
-    if same_token != token:
-        return
-    for test_token, test in zip(tokens, tests, strict=False):
+    _report(report_fd, _tokens[0])
+    tests = read_tests(request_fd)
+    for door, function in doors:
+        door["function"] = function
+    for test in tests:
         problem = run_text(test, names, label="<test>")
         if _has_forked:
-            problem = "error the program started a process"
-        _report(report_fd, f"- {problem}" if problem else test_token)
-    _report(report_fd, tokens[-1])
+            problem = FORKED
+        _report(report_fd, f"- {problem}" if problem else _tokens[0])
+        del _tokens[0]
+    _report(report_fd, _tokens[0])
+
+
+def read_tests(request_fd: int) -> list[str]:
+    """Return the tests of the second request and keep its tokens; leave if it is another's."""
+    token, tokens, tests = read_request(request_fd)
+    if token != _tokens[0]:
+        _exit(73)
+    _tokens[:] = tokens
+    return tests
 
 
 def main() -> None:
@@ -222,7 +267,8 @@ def main() -> None:
     report_fd = int(sys.argv[1])
     request_fd = dup(0)
     dup2(open_descriptor("/dev/null", O_RDONLY), 0)
-    token, limits, user, code, setup = read_request(request_fd)
+    _tokens[:], limits, user, code, setup = read_request(request_fd)
+    posix.register_at_fork(after_in_child=_tokens.clear)
     apply_limits(limits, user)
     sys.argv[:] = [""]
     sys.modules["__main__"] = module = types.ModuleType("__main__")
@@ -231,17 +277,21 @@ def main() -> None:
     disable_garbage_collection()
     close_imports()
     _thread.stack_size(THREAD_STACK_BYTES)
+    start_thread = _thread.start_new_thread
+    # Python's handler would raise in the main thread, whose end runs code of the program
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    doors = shut_functions()
     sys.addaudithook(guard)
 
     def work() -> None:
         try:
-            judge(request_fd, report_fd, token, code, setup)
+            judge(request_fd, report_fd, code, setup, doors)
         except MemoryError:
             _exit(72)
         finally:
             _exit(0)
 
-    _thread.start_new_thread(work, ())
+    start_thread(work, ())
     waiting = _thread.allocate_lock()
     waiting.acquire()
     waiting.acquire()

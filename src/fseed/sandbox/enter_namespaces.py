@@ -16,13 +16,14 @@ namespaces.
 
 Users: for root, inner 0 and BOX_USER are the same numbers outside, and the driver becomes BOX_USER,
 so that the limit on processes binds. For anybody else, and for the root of a container that has no
-such user, BOX_USER inside is that user outside, the
-only mapping the kernel allows without help, and the driver loses its capabilities when it starts.
+such user, BOX_USER inside is that user outside, the only mapping the kernel allows without help,
+and the driver loses its capabilities when it starts.
 """
 
 import ctypes
 import os
 import signal
+import struct
 import sys
 from types import FrameType
 
@@ -33,12 +34,16 @@ MS_REMOUNT, MS_NOATIME, MS_NODIRATIME = 32, 1024, 2048
 MS_BIND, MS_REC, MS_PRIVATE, MS_RELATIME = 4096, 16384, 1 << 18, 1 << 21
 MNT_DETACH = 2
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
+AT_FDCWD, AT_RECURSIVE = -100, 0x8000
+MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV = 1, 2, 4
+# the same number on every architecture; Linux 5.12 and later
+SYS_MOUNT_SETATTR = 442
 # statvfs flag -> mount flag, for those that a remount has to keep
 KEPT_FLAGS = {4: MS_NODEV, 8: MS_NOEXEC, 1024: MS_NOATIME, 2048: MS_NODIRATIME, 4096: MS_RELATIME}
 
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 MAX_FILES = 1024
-ENVIRONMENT = {"HOME": "/box", "TMPDIR": "/box", "LANG": "C.UTF-8", "PATH": "/nonexistent"}
+BOX_ENVIRONMENT = {"HOME": "/box", "TMPDIR": "/box", "LANG": "C.UTF-8", "PATH": "/nonexistent"}
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -70,7 +75,9 @@ def enter_user_namespace(box_user: int) -> None:
     if helper == 0:
         os.close(send)
         try:
-            os.read(receive, 1)
+            # nothing comes when ``unshare`` failed
+            if os.read(receive, 1) != b".":
+                os._exit(1)
             write_mapping(target, user, group, box_user)
         except OSError as error:
             print(f"mapping of users: {error}", file=sys.stderr, flush=True)
@@ -150,11 +157,37 @@ def bind_read_only(path: str) -> None:
     else:
         os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
     mount(source, target, None, MS_BIND | MS_REC, None)
+    if path in DEVICES:
+        remount(target, MS_NOSUID)
+    elif not make_read_only(target):
+        for below in mounts_from(target):
+            remount(below, MS_NOSUID | MS_NODEV | MS_RDONLY)
+
+
+def make_read_only(target: str) -> bool:
+    """Make all mounts from ``target`` down read-only at once; return whether the kernel did."""
+    flags = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV
+    # set, clear, propagation, user namespace: four numbers of 64 bits
+    attributes = struct.pack("4Q", flags, 0, 0, 0)
+    size = ctypes.c_size_t(len(attributes))
+    place = (AT_FDCWD, os.fsencode(target), AT_RECURSIVE)
+    return libc.syscall(SYS_MOUNT_SETATTR, *place, attributes, size) == 0
+
+
+def mounts_from(target: str) -> list[str]:
+    """Return the mount points from ``target`` down."""
+    with open("/old/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        points = [line.split()[4] for line in file]
+    for character in " \t\n\\":
+        points = [point.replace(f"\\{ord(character):03o}", character) for point in points]
+    return [point for point in points if point == target or point.startswith(f"{target}/")]
+
+
+def remount(target: str, flags: int) -> None:
+    """Change the flags of one mount; those that restrict stay."""
     present = os.statvfs(target).f_flag
     kept = sum(flag for bit, flag in KEPT_FLAGS.items() if present & bit)
-    if path not in DEVICES:
-        kept |= MS_NODEV | MS_RDONLY
-    mount("none", target, None, MS_REMOUNT | MS_BIND | MS_NOSUID | kept, None)
+    mount("none", target, None, MS_REMOUNT | MS_BIND | kept | flags, None)
 
 
 def run_first_process(python: str, arguments: list[str]) -> int:
@@ -163,7 +196,7 @@ def run_first_process(python: str, arguments: list[str]) -> int:
     driver = os.fork()
     if driver == 0:
         os.setsid()
-        os.execve(python, [python, "-I", "-S", "/driver.py", *arguments], ENVIRONMENT)
+        os.execve(python, [python, "-I", "-S", "/driver.py", *arguments], BOX_ENVIRONMENT)
     _close_pipes(arguments)
     while True:
         process, status = os.wait()

@@ -112,7 +112,7 @@ def judge_report(
         tests_passed=report.num_passed,
         num_tests=num_tests,
         seconds=seconds,
-        detail=detail,
+        detail=printable(detail),
         level=level,
         code_ran=report.code_ran,
     )
@@ -158,3 +158,8 @@ def _last_line(output: str) -> str:
     """Return the last line of what was printed, shortened."""
     lines = output.strip().splitlines()
     return lines[-1][:MAX_DETAIL_CHARACTERS] if lines else ""
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with spaces for what is not printable, such as the codes of a terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)

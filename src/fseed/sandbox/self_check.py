@@ -6,7 +6,7 @@ from fseed.sandbox.session import run_solution
 from fseed.sandbox.verdict import Outcome, SandboxOptions, Solution, Verdict
 
 CHECK_OPTIONS = SandboxOptions(
-    timeout_seconds=2.0, memory_mib=256, output_kib=64, file_mib=4, max_processes=16
+    timeout_seconds=1.0, memory_mib=256, output_kib=64, file_mib=4, max_processes=16
 )
 
 _STOPPED = """

@@ -10,12 +10,19 @@ import signal
 import subprocess
 import tempfile
 import time
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from fseed.sandbox.command import build_command, driver_user
-from fseed.sandbox.report import Report, judge_report, read_report
+from fseed.sandbox.processes import (
+    PIPE_BYTES,
+    kill_first_process,
+    open_first_process,
+    resident_bytes,
+    wait_for_first_process,
+)
+from fseed.sandbox.report import Report, judge_report, printable, read_report
 from fseed.sandbox.verdict import Outcome, SandboxOptions, Solution, Verdict
 
 # time for the interpreter to come up; not the program's, so a busy machine costs it nothing
@@ -25,13 +32,13 @@ WATCH_SECONDS = 0.05
 # how long a program that has reported may take to leave, and how long one that is told to
 EXIT_SECONDS = 0.5
 STOP_SECONDS = 1.0
-PIPE_BYTES = 2**16
+REMOVE_SECONDS = 10.0
 KEPT_OUTPUT_BYTES = 4096
 MAX_OPEN_FILES = 64
 
-ENVIRONMENT = {"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin"}
+HOST_ENVIRONMENT = {"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin"}
 
-_slots = itertools.count()
+_numbers = itertools.count()
 
 
 @dataclass
@@ -42,6 +49,9 @@ class Session:
     report_fd: int
     outbox: bytearray
     report: Report
+    # bubblewrap tells here of its first process, and this is a handle of it
+    info_fd: int | None = None
+    first_process: int | None = None
     started: float | None = None
     ended_by: Outcome | None = None
     exit_code: int | None = None
@@ -56,16 +66,18 @@ def run_solution(solution: Solution, *, options: SandboxOptions, level: str) -> 
     A sandbox that cannot be started is an outcome, not an exception.
     """
     tokens = [secrets.token_hex(16) for _ in range(len(solution.tests) + 2)]
-    with _host_folder(level) as folder:
-        begun = time.monotonic()
-        try:
-            session = _start(solution, Report(tokens), options=options, level=level, folder=folder)
-        except OSError as error:
-            return _not_started(error, len(solution.tests), level)
-        try:
-            _watch(session, solution, options)
-        finally:
-            _stop(session, options)
+    report, begun = Report(tokens), time.monotonic()
+    try:
+        with _host_folder(level) as folder:
+            session = _start(solution, report, options=options, level=level, folder=folder)
+            try:
+                _watch(session, solution, options)
+            finally:
+                _stop(session, options)
+    except OSError as error:
+        if report.started:
+            raise
+        return _not_started(error, len(solution.tests), level)
     seconds = time.monotonic() - (session.started or begun)
     return judge_report(
         session.report,
@@ -78,16 +90,27 @@ def run_solution(solution: Solution, *, options: SandboxOptions, level: str) -> 
     )
 
 
-def _host_folder(level: str) -> AbstractContextManager[str]:
-    """Return the folder to start in: an empty one where the level does not make one itself."""
-    if level == "none":
-        return tempfile.TemporaryDirectory(prefix=f"fseed-sandbox-{os.getpid()}-")
-    return nullcontext("/")
+@contextmanager
+def _host_folder(level: str) -> Iterator[str]:
+    """Yield the folder to start in: an empty one where the level does not make one itself.
+
+    ``rm`` removes folders of any depth; what it cannot remove in time stays.
+    """
+    if level != "none":
+        yield "/"
+        return
+    folder = tempfile.mkdtemp(prefix=f"fseed-sandbox-{os.getpid()}-")
+    try:
+        yield folder
+    finally:
+        with suppress(OSError, subprocess.TimeoutExpired):
+            line = ["rm", "-rf", "--", folder]
+            subprocess.run(line, check=False, capture_output=True, timeout=REMOVE_SECONDS)
 
 
 def _not_started(error: OSError, num_tests: int, level: str) -> Verdict:
     """Return the verdict of a program whose processes could not be made."""
-    detail = f"{type(error).__name__}: {error}"
+    detail = printable(f"{type(error).__name__}: {error}")
     return Verdict(Outcome.SANDBOX_ERROR, 0, num_tests, 0.0, detail, level)
 
 
@@ -95,42 +118,53 @@ def _start(
     solution: Solution, report: Report, *, options: SandboxOptions, level: str, folder: str
 ) -> Session:
     """Start the processes and queue the first request."""
-    slot = next(_slots)
-    user, name = driver_user(level, slot), f"fseed-sandbox-{os.getpid()}-{slot}"
+    user, name = driver_user(level), f"fseed-sandbox-{os.getpid()}-{next(_numbers)}"
     receive, send = os.pipe()
+    info, info_send = os.pipe() if level == "bubblewrap" else (None, None)
     try:
         process = subprocess.Popen(
-            build_command(level, options, report_fd=send, name=name),
+            build_command(level, options, report_fd=send, info_fd=info_send, name=name),
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            pass_fds=(send,),
+            pass_fds=[descriptor for descriptor in (send, info_send) if descriptor is not None],
             start_new_session=True,
             cwd=folder,
-            env=ENVIRONMENT | {"HOME": folder, "TMPDIR": folder},
+            env=HOST_ENVIRONMENT | {"HOME": folder, "TMPDIR": folder},
         )
     except BaseException:
-        os.close(receive)
+        _close(receive, info)
         raise
     finally:
-        os.close(send)
-    request = (report.tokens[0], _limits(options), user, solution.code, solution.setup)
-    session = Session(process, receive, bytearray(_frame(request)), report)
+        _close(send, info_send)
+    limits = _limits(options, level=level)
+    request = (report.tokens[:1], limits, user, solution.code, solution.setup)
+    session = Session(process, receive, bytearray(_frame(request)), report, info_fd=info)
     os.set_blocking(_request_fd(session), False)
     return session
 
 
-def _limits(options: SandboxOptions) -> dict[str, int]:
-    """Return the resource limits of one process, named as in ``resource``."""
-    return {
+def _close(*descriptors: int | None) -> None:
+    """Close those that are open."""
+    for descriptor in descriptors:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _limits(options: SandboxOptions, *, level: str) -> dict[str, int]:
+    """Return the resource limits of one process, named as in ``resource``.
+
+    Without a sandbox the limit on processes would count all that the user has.
+    """
+    limits = {
         "RLIMIT_AS": options.memory_mib * 2**20,
         "RLIMIT_CPU": math.ceil(options.timeout_seconds) + 1,
         "RLIMIT_FSIZE": options.file_mib * 2**20,
-        "RLIMIT_NPROC": options.max_processes,
         "RLIMIT_NOFILE": MAX_OPEN_FILES,
         "RLIMIT_CORE": 0,
     }
+    return limits if level == "none" else limits | {"RLIMIT_NPROC": options.max_processes}
 
 
 def _second_request(report: Report, solution: Solution) -> tuple:
@@ -145,7 +179,12 @@ def _frame(request: tuple) -> bytes:
 
 
 def _watch(session: Session, solution: Solution, options: SandboxOptions) -> None:
-    """Serve the pipes until the program has ended or a limit is passed."""
+    """Serve the pipes until the program has ended or a limit is passed.
+
+    The driver waits for its first request, so that its first process is known before it can end.
+    """
+    if session.info_fd is not None:
+        session.first_process = open_first_process(session.info_fd, seconds=START_SECONDS)
     deadline = time.monotonic() + START_SECONDS
     next_look = 0.0
     report = session.report
@@ -226,20 +265,6 @@ def _watch_memory(session: Session, options: SandboxOptions) -> None:
         session.ended_by = session.ended_by or Outcome.MEMORY
 
 
-def resident_bytes(process: int) -> int:
-    """Return the resident memory of a process and all below it; 0 where /proc does not tell.
-
-    Pages that processes share count for each of them.
-    """
-    try:
-        pages = int(Path(f"/proc/{process}/statm").read_bytes().split()[1])
-        threads = list(Path(f"/proc/{process}/task").iterdir())
-        children = [n for thread in threads for n in (thread / "children").read_bytes().split()]
-    except (OSError, IndexError):
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE") + sum(resident_bytes(int(n)) for n in children)
-
-
 def _stop(session: Session, options: SandboxOptions) -> None:
     """End all processes, read what is left in the output pipe and close the pipes."""
     _end_processes(session)
@@ -248,7 +273,7 @@ def _stop(session: Session, options: SandboxOptions) -> None:
     with suppress(BlockingIOError):
         while session.ended_by is None and _read_output(session, options):
             pass
-    os.close(session.report_fd)
+    _close(session.report_fd, session.info_fd, session.first_process)
     for pipe in (session.process.stdin, session.process.stdout):
         assert pipe is not None
         pipe.close()
@@ -257,15 +282,19 @@ def _stop(session: Session, options: SandboxOptions) -> None:
 def _end_processes(session: Session) -> None:
     """Wait for the end, or bring it about; ``exit_code`` stays None then.
 
-    SIGTERM lets ``enter_namespaces.py`` return when the last process is gone.
+    SIGTERM lets ``enter_namespaces.py`` return when the last process is gone. Bubblewrap returns
+    before that, so its first process is waited for, and killed before it.
     """
     process = session.process
     with suppress(subprocess.TimeoutExpired):
         session.exit_code = process.wait(0 if session.ended_by else EXIT_SECONDS)
-    if session.exit_code is None:
+    if session.first_process is not None:
+        kill_first_process(session.first_process)
+        wait_for_first_process(session.first_process, seconds=STOP_SECONDS)
+    elif session.exit_code is None:
         process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_SECONDS)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_SECONDS)
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -32,9 +32,12 @@ class SandboxOptions:
 
     ``timeout_seconds`` is wall time for code, setup and all tests, counted from the moment the
     interpreter is up; ``memory_mib`` is the address space of each process and the resident memory
-    of all together; ``output_kib`` is stdout and stderr together; ``file_mib`` is one file and,
-    where the directory is a file system of its own, all files; ``max_processes`` counts threads
-    too. Raises ``UserError`` for a limit that is not a positive number or too small to start.
+    of all together, looked at every 50 ms (files in the directory and what the kernel holds for
+    pipes, sockets and names are not in it); ``output_kib`` is stdout and stderr together;
+    ``file_mib`` is one file and, where the directory is a file system of its own, all files;
+    ``max_processes`` counts threads too. At level ``none`` processes are not counted, and one that
+    leaves its parent is neither measured nor ended: it may outlive the verdict. Raises
+    ``UserError`` for a limit that is not a positive number or too small to start.
     """
 
     timeout_seconds: float = 10.0

@@ -2,8 +2,9 @@
 
 A program is run with the setup and then each test of its problem (``fseed.sandbox``).
 ``tests_passed`` counts single assertions over all problems. ``exec_ok`` says that the program (of
-more than white space) and the setup ran to their end, whatever they compute. A program whose
-sandbox did not start is not scored. Worked example, two tests, three samples::
+more than white space) and the setup ran to their end, whatever they compute. An example is not
+scored, and its outcome is sandbox_error, when the sandbox of one of its programs did not start.
+Worked example, two tests, three samples::
 
     greedy   1 of 2 assertions, ran to its end    assertions_passed 1, pass_at_1 0, exec_ok 1,
                                                   outcome failed_tests
@@ -88,16 +89,17 @@ def score_programs(greedy: Solution, verdicts: Sequence[Verdict]) -> ScoreRow:
     """Return the columns of one example from the verdicts of its greedy and sampled programs."""
     first, samples = verdicts[0], verdicts[1:]
     columns: ScoreRow = dict.fromkeys(GENERATION_COLUMNS)
+    if any(verdict.outcome is Outcome.SANDBOX_ERROR for verdict in verdicts):
+        columns["outcome"] = Outcome.SANDBOX_ERROR.value
+        return columns
     columns["outcome"] = first.outcome.value
-    if first.outcome is not Outcome.SANDBOX_ERROR:
-        columns["assertions_passed"] = float(first.tests_passed)
-        columns["num_assertions"] = float(first.num_tests)
-        columns["pass_at_1"] = float(first.outcome is Outcome.PASSED)
-        columns["exec_ok"] = float(first.code_ran and bool(greedy.code.strip()))
-    known = [v for v in samples if v.outcome is not Outcome.SANDBOX_ERROR]
-    num_right = sum(verdict.outcome is Outcome.PASSED for verdict in known)
+    columns["assertions_passed"] = float(first.tests_passed)
+    columns["num_assertions"] = float(first.num_tests)
+    columns["pass_at_1"] = float(first.outcome is Outcome.PASSED)
+    columns["exec_ok"] = float(first.code_ran and bool(greedy.code.strip()))
+    num_right = sum(verdict.outcome is Outcome.PASSED for verdict in samples)
     for k in SAMPLED_K:
-        columns[f"sampled_pass_at_{k}"] = pass_at_k(len(known), num_right, k=k)
+        columns[f"sampled_pass_at_{k}"] = pass_at_k(len(samples), num_right, k=k)
     return columns
 
 

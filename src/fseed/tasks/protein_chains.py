@@ -93,6 +93,11 @@ def query_section(heading: str, queries: Sequence[str]) -> Section:
     return Section(heading, (Paragraph(None, (" ".join(queries),)),))
 
 
+def repeat_labels(answer: str, *, first: str) -> str:
+    """Return what repeating the label before predicts under teacher forcing."""
+    return first + answer[:-1]
+
+
 def draw_note_section(build: Build, row_id: str, chain: str) -> Section:
     """Return the section of other chains, one a line; the last ones are cut first.
 

@@ -6,19 +6,20 @@ Worked example (invented, 4 pairs), order ``filler_last``; ``task_last`` puts th
     MKTAYIAKQRGDPG
 
     Pairs:
-    1-10 2-12 3-11 5-14
+    5-14 2-12 1-10 3-11
 
     Notes:
     GSHMLEDPVVKW
 
     Answer:
-    0110<end of text>
+    0101<end of text>
 
-Positions count from 1; pairs ascend. A bit is 1 when the two residues (their C-beta or C-alpha, as
-the data set has it) are at most ``CONTACT_DISTANCE`` apart. Pairs are at least ``MIN_SEPARATION``
-apart in the chain, and both residues are resolved (``valid_mask``). The notes are chains of other
-rows of the split; they tell nothing about the answer and are cut first. Every character is one
-token, in the prompt as well.
+Positions count from 1; pairs stand in random order: were they ascending, repeating the bit before
+would be right for 56 % of real pairs under teacher forcing (the copy baseline does that). A bit is
+1 when the two residues (their C-beta or C-alpha, as the data set has it) are at most
+``CONTACT_DISTANCE`` apart. Pairs are at least ``MIN_SEPARATION`` apart in the chain, and both
+residues are resolved (``valid_mask``). The notes are chains of other rows of the split; they tell
+nothing about the answer and are cut first. Every character is one token, in the prompt as well.
 
 With ``sampling=balanced`` each pair is in contact with chance one half; with ``natural`` the pairs
 are drawn from all, of which a few percent are in contact. The number of contacts is drawn as well:
@@ -65,6 +66,7 @@ from fseed.tasks.protein_chains import (
     note_rule,
     query_section,
     read_chain,
+    repeat_labels,
 )
 from fseed.tasks.protein_mini import MINI_VERSION, generate_contacts
 from fseed.tasks.sequence_clusters import cluster_sequences
@@ -120,6 +122,7 @@ def build_example(row: Row, build: Build) -> Example:
     resolved = np.array(row["valid_mask"], bool)
     pairs, touching = list_pairs(_read_coordinates(row["tertiary"], resolved), resolved)
     chosen = _draw_pairs(touching, options, build.generator(row_id))
+    answer = "".join(CONTACT if bit else APART for bit in touching[chosen])
     return Example(
         example_id=row_id,
         kind="chain",
@@ -130,7 +133,8 @@ def build_example(row: Row, build: Build) -> Example:
             ),
             "notes": draw_note_section(build, row_id, chain),
         },
-        answers=("".join(CONTACT if bit else APART for bit in touching[chosen]),),
+        answers=(answer,),
+        copied=repeat_labels(answer, first=APART),
         form=Form.characters,
         prompt_by_character=True,
         labels=(APART, CONTACT),
@@ -166,13 +170,13 @@ def list_pairs(coordinates: np.ndarray, resolved: np.ndarray) -> tuple[np.ndarra
 def _draw_pairs(
     touching: np.ndarray, options: ProteinContactOptions, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return the numbers of the pairs that are asked for, ascending; raises ``RowProblem``."""
+    """Return the numbers of the pairs asked for, in random order; raises ``RowProblem``."""
     if not touching.any():
         raise RowProblem("no pair in contact")
     if len(touching) < options.num_pairs:
         raise RowProblem(f"fewer than {options.num_pairs} pairs")
     if options.sampling == NATURAL:
-        return np.sort(rng.choice(len(touching), options.num_pairs, replace=False))
+        return rng.choice(len(touching), options.num_pairs, replace=False)
     contacts, others = np.flatnonzero(touching), np.flatnonzero(~touching)
     half = (options.num_pairs + 1) // 2
     if min(len(contacts), len(others)) < half:
@@ -183,7 +187,7 @@ def _draw_pairs(
         rng.choice(contacts, wanted, replace=False),
         rng.choice(others, options.num_pairs - wanted, replace=False),
     ]
-    return np.sort(np.concatenate(drawn))
+    return rng.permutation(np.concatenate(drawn))
 
 
 def balanced_items(rows: Sequence[ScoreRow]) -> list[tuple[float, float] | None]:
