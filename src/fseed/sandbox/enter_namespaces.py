@@ -130,27 +130,27 @@ def build_root(
     mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=0755")
     os.chdir("/tmp")
     os.mkdir("old")
-    os.mkdir("root")
+    os.mkdir("new")
     call("pivot_root", b".", b"old")
     os.chdir("/")
     for path in (*binds, *DEVICES):
         bind_read_only(path)
     for path in masks:
-        mount("tmpfs", f"/root{path}", "tmpfs", MS_RDONLY | MS_NOSUID, "size=4k,mode=0755")
-    with open("/root/driver.py", "w", encoding="utf-8") as file:
+        mount("tmpfs", f"/new{path}", "tmpfs", MS_RDONLY | MS_NOSUID, "size=4k,mode=0755")
+    with open("/new/driver.py", "w", encoding="utf-8") as file:
         file.write(driver_text)
-    os.mkdir("/root/box")
+    os.mkdir("/new/box")
     options = f"size={box_mib}m,nr_inodes={MAX_FILES},mode=0700,uid={box_user},gid={box_user}"
-    mount("tmpfs", "/root/box", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options)
+    mount("tmpfs", "/new/box", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options)
     call("umount2", b"/old", MNT_DETACH)
     mount("none", "/", None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV, None)
-    os.chroot("/root")
+    os.chroot("/new")
     os.chdir("/box")
 
 
 def bind_read_only(path: str) -> None:
     """Show a host path read-only at the same place inside."""
-    source, target = f"/old{path}", f"/root{path}"
+    source, target = f"/old{path}", f"/new{path}"
     os.makedirs(os.path.dirname(target), exist_ok=True)
     if os.path.isdir(source):
         os.makedirs(target, exist_ok=True)
