@@ -27,7 +27,7 @@ demo: setup  ## run the main sweep on the embedded default and print its table
 	$(BIN)/python -m fseed.run task=hotpot fs=scalar_l10 seed=0,1,2 -m
 
 test: setup  ## run the quick tests
-	$(BIN)/python -m pytest -q -n auto -m "not slow and not gpu"
+	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow and not gpu"
 
 test-slow: setup  ## run the slow tests (kills, trainings of every experiment)
 	$(BIN)/python -m pytest -q -m "slow and not gpu"

@@ -28,7 +28,7 @@ CASES = [
 
 def run(level: str, hostile: Hostile) -> tuple[str, Verdict, float]:
     begun = time.monotonic()
-    verdict = run_solution(hostile.solution, options=hostile.options, level=level)
+    verdict = run_solution(hostile.solution, options=hostile.limits, level=level)
     return hostile.name, verdict, time.monotonic() - begun
 
 
@@ -67,7 +67,7 @@ def test_program_is_contained(verdicts, level, hostile):
     assert verdict.tests_passed == hostile.tests_passed, verdict
     assert verdict.num_tests == len(hostile.tests)
     assert verdict.level == level
-    assert seconds <= hostile.options.timeout_seconds + 2
+    assert seconds <= hostile.limits.timeout_seconds + 2
 
 
 @pytest.mark.parametrize("level", LEVELS)
