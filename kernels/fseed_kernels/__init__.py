@@ -1,1 +1,1 @@
-"""Triton kernels of fseed; their place is kept, the kernels come with the kernel issue."""
+"""Kernels of the RWKV-7 recurrence and its memory-bound neighbours; imported by fseed.ops only."""

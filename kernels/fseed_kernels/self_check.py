@@ -1,0 +1,255 @@
+"""Compare every kernel with a float64 loop before its first use on a machine.
+
+Some assemblers compile right kernels wrongly (kernels/README.md, "Assemblers"), so no compiled
+variant is trusted unseen. A verdict is kept per device model, versions of everything that compiles,
+source of the kernels, and kind of call; a later process reads it.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fseed_kernels.cache import cache_folder, write_atomically
+from fseed_kernels.errors import KernelUnavailable
+from fseed_kernels.launchers import VARIANTS, Launcher, device_problem, load_launcher
+from fseed_kernels.problem import Carried, Gradients, Inputs
+from fseed_kernels.reference import Problem, build_problem, errors, reference
+
+TOLERANCES = {"bf16": 1.2e-2, "high": 3e-3}  # relative, 2-norm; typical data give 5e-3 and 1e-3
+# (largest B * H, B * H of the check): the block sizes change at these counts of heads
+HEAD_COUNTS = ((32, 8), (48, 40), (95, 72), (None, 96))
+FULL_TOKENS, SHORT_LENGTHS = 128, (130, 77)  # without and with masks
+DECODE_TOKENS = 5
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the check found; ``variant`` is None where every variant failed."""
+
+    variant: str | None
+    reasons: tuple[str, ...]  # why a variant before it was not taken
+
+
+def approve(
+    backend: str, *, device: torch.device, precision: str, head_size: int, num_heads: int
+) -> tuple[Launcher, Verdict]:
+    """Return the launcher of the first variant that is right here; ``num_heads`` counts B * H.
+
+    Raises:
+        KernelUnavailable: in one line, where the backend cannot run or no variant is right.
+    """
+    problem = device_problem(backend, device, precision=precision, head_size=head_size)
+    if problem:
+        raise KernelUnavailable(f"backend {backend} cannot run here: {problem}")
+    load_launcher(backend)  # a missing package is no verdict on the kernels
+    heads = next(size for limit, size in HEAD_COUNTS if limit is None or num_heads <= limit)
+    call = {"backend": backend, "precision": precision, "head_size": head_size, "heads": heads}
+    verdict = _read_or_make(call, device)
+    if verdict.variant is None:
+        raise KernelUnavailable(
+            f"backend {backend} failed its self-check on {torch.cuda.get_device_name(device)}: "
+            f"{'; '.join(verdict.reasons)}. Use another backend, or another assembler "
+            "(TRITON_PTXAS_PATH)"
+        )
+    return load_launcher(backend, verdict.variant), verdict
+
+
+def _read_or_make(call: dict[str, Any], device: torch.device) -> Verdict:
+    key = json.dumps(call | {"environment": describe_environment(device)}, sort_keys=True)
+    folder = cache_folder("self_check")
+    path = folder and folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
+    verdict = _read(path, key)
+    if verdict is None:
+        verdict = _make(call, device)
+        if path:
+            content = {"key": json.loads(key), "verdict": asdict(verdict)}
+            write_atomically(path, json.dumps(content, indent=1).encode())
+    return verdict
+
+
+def _read(path: Path | None, key: str) -> Verdict | None:
+    """Return a kept verdict; None where there is none or the file is damaged."""
+    if path is None or not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_bytes())
+        if content["key"] != json.loads(key):
+            return None
+        return Verdict(content["verdict"]["variant"], tuple(content["verdict"]["reasons"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _make(call: dict[str, Any], device: torch.device) -> Verdict:
+    reasons: list[str] = []
+    for variant in VARIANTS[call["backend"]]:
+        launcher = load_launcher(call["backend"], variant)
+        try:
+            reason = _find_error_anywhere(
+                launcher,
+                device=device,
+                precision=call["precision"],
+                head_size=call["head_size"],
+                num_heads=call["heads"],
+            )
+        except Exception as error:  # a compiler or the device failed: the variant is not right
+            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        if not reason:
+            return Verdict(variant, tuple(reasons))
+        reasons.append(f"variant {variant}: {reason}")
+    return Verdict(None, tuple(reasons))
+
+
+def _find_error_anywhere(launcher: Launcher, **call: Any) -> str:
+    """Run ``find_error`` whatever the caller has switched off, as operators do with gradients."""
+    device = call["device"].type
+    with (
+        torch.inference_mode(mode=False),
+        torch.enable_grad(),
+        torch.autocast(device, enabled=False),
+    ):
+        return find_error(launcher, **call)
+
+
+def find_error(
+    launcher: Launcher, *, device: torch.device, precision: str, head_size: int, num_heads: int
+) -> str:
+    """Run every kernel of ``launcher`` with and without masks and carried state.
+
+    Returns:
+        The first deviation above the tolerance in words; "" where all is right.
+    """
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    for masked in (False, True):
+        for with_carried in (False, True):
+            problem = build_problem(
+                b=2,
+                t=max(SHORT_LENGTHS) if masked else FULL_TOKENS,
+                h=num_heads // 2,
+                d=head_size,
+                dtype=dtype,
+                device=str(device),
+                lengths=list(SHORT_LENGTHS) if masked else None,
+                with_carried=with_carried,
+            )
+            for name, found in _deviations(launcher, problem, precision).items():
+                if not found <= TOLERANCES[precision]:
+                    return f"{name} is off by {found:.1e} (allowed {TOLERANCES[precision]:.1e})"
+    return ""
+
+
+def _deviations(launcher: Launcher, problem: Problem, precision: str) -> dict[str, float]:
+    """Return the relative errors of training, prompt and decode kernels against float64."""
+    expected = reference(problem)
+    found = errors(run(launcher, problem, precision=precision), expected)
+    prompt = launcher.forward(problem.inputs, **_start(problem), precision=precision, keep=False)
+    outputs = {"y": prompt.y, "final_state": prompt.final_state}
+    found |= {f"prompt {k}": v for k, v in errors(outputs, _only(expected, outputs)).items()}
+    short = first_tokens(problem, DECODE_TOKENS)
+    expected = reference(short)
+    decoded = launcher.decode(short.inputs, **_start(short))
+    outputs = {"y": decoded.y, "final_state": decoded.final_state}
+    return found | {f"decode {k}": v for k, v in errors(outputs, _only(expected, outputs)).items()}
+
+
+def run(launcher: Launcher, problem: Problem, *, precision: str) -> dict[str, Tensor]:
+    """Run forward and backward; return the tensors that ``reference`` returns."""
+    start = _start(problem)
+    outputs = launcher.forward(problem.inputs, **start, precision=precision, keep=True)
+    assert outputs.saved is not None  # keep=True
+    gradients = launcher.backward(
+        problem.inputs,
+        outputs.saved,
+        problem.dy,
+        problem.dfinal_state,
+        carried=problem.carried,
+        lengths=problem.lengths,
+        precision=precision,
+        needs_carried=problem.carried is not None,
+    )
+    named = {field.name: getattr(gradients, field.name) for field in fields(Gradients)}
+    return {"y": outputs.y, "final_state": outputs.final_state} | named
+
+
+def first_tokens(problem: Problem, num_tokens: int) -> Problem:
+    """Return the problem cut to its first tokens, all of them true."""
+    tensors = (x[:, :num_tokens].contiguous() for x in problem.inputs.tensors)
+    dy = problem.dy[:, :num_tokens].contiguous()
+    start = (problem.initial_state, problem.carried)
+    return Problem(Inputs(*tensors), *start, None, dy, problem.dfinal_state)
+
+
+def _start(problem: Problem) -> dict[str, Tensor | Carried | None]:
+    return {
+        "initial_state": problem.initial_state,
+        "carried": problem.carried,
+        "lengths": problem.lengths,
+    }
+
+
+def _only(expected: dict[str, Tensor], outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: expected[name] for name in outputs}
+
+
+def describe_environment(device: torch.device) -> dict[str, str]:
+    """Return everything that decides about the machine code of the kernels."""
+    capability = ".".join(map(str, torch.cuda.get_device_capability(device)))
+    return {
+        "device": f"{torch.cuda.get_device_name(device)} {capability}",
+        "torch": torch.__version__,
+        "triton": _package_version("triton"),
+        "assembler": _or_none(_assembler_version),
+        "nvrtc": _or_none(_nvrtc_version),
+        "source": source_hash(),
+    }
+
+
+@cache
+def source_hash() -> str:
+    """Return a hash over all sources of the package."""
+    folder = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".py", ".cu", ".h", ".json")):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _package_version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "none"
+
+
+def _or_none(read: Callable[[], str]) -> str:
+    """Return what ``read`` finds, "none" where the package is not there."""
+    try:
+        return read()
+    except (ImportError, AttributeError, OSError):
+        return "none"
+
+
+def _assembler_version() -> str:
+    from triton.backends.nvidia.compiler import get_ptxas_version
+
+    capability = torch.cuda.get_device_capability()
+    arch = capability[0] * 10 + capability[1]
+    version = get_ptxas_version(arch)
+    # the path too: TRITON_PTXAS_PATH names another assembler
+    return f"{os.environ.get('TRITON_PTXAS_PATH', 'bundled')} {version}"
+
+
+def _nvrtc_version() -> str:
+    from cuda.bindings import nvrtc
+
+    _, major, minor = nvrtc.nvrtcVersion()
+    return f"{major}.{minor}"
