@@ -1,0 +1,1 @@
+"""The memory-bound operators around WKV7, fused in Triton."""
