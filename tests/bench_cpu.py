@@ -54,13 +54,14 @@ def median_seconds(function: Callable[[], object], *, repeats: int) -> float:
 
 
 def wkv7_inputs() -> list[Tensor]:
-    """r, log_decay, k, v, kk, a and a state at B 4, T 512, H 4, head 64, float32."""
+    """r, log_decay, k, v, alpha, beta and a state at B 4, T 512, H 4, head 64, float32."""
     generator = torch.Generator().manual_seed(0)
     size = (4, 512, 4, 64)
     r, k, v, kk, a, w = (torch.randn(size, generator=generator) for _ in range(6))
     log_decay = -0.6065306597 * torch.sigmoid(w)
     state = torch.randn(4, 4, 64, 64, generator=generator)
-    inputs = [r, log_decay, k, v, F.normalize(kk, dim=-1), torch.sigmoid(a), state]
+    kk = F.normalize(kk, dim=-1)
+    inputs = [r, log_decay, k, v, -kk, kk * torch.sigmoid(a), state]
     return [x.requires_grad_() for x in inputs]
 
 
@@ -113,9 +114,9 @@ def load_peers() -> dict[str, Callable[..., tuple[Tensor, Tensor]]]:
 def adapt_peer(peer: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[Tensor, Tensor]]:
     """Wrap head-first inputs, a [K, V] state and the 1/sqrt(K) that fla puts on r."""
 
-    def wkv7(r, log_decay, k, v, kk, a, state):
+    def wkv7(r, log_decay, k, v, alpha, beta, state):
         head_first = [
-            x.transpose(1, 2) for x in (r * r.shape[-1] ** 0.5, k, v, -kk, kk * a, log_decay)
+            x.transpose(1, 2) for x in (r * r.shape[-1] ** 0.5, k, v, alpha, beta, log_decay)
         ]
         y, final_state = peer(*head_first, initial_state=state.transpose(-1, -2))
         return y.transpose(1, 2), final_state.transpose(-1, -2)

@@ -19,6 +19,9 @@ RESULT_FILE = "result.json"
 FAILURE_FILE = "failure.json"
 TABLES_DIR = "tables"  # folder of generated tables beside the runs
 
+# of provenance.json: what every attempt of a run and both sides of a pair should share
+INSTALLATION_KEYS = ("versions", "device", "sandbox", "wkv_backend")
+
 # timeout is for launchers that stop a run that hangs
 FAILURE_CLASSES = ("oom", "data", "config", "network", "nan", "timeout", "interrupted", "error")
 # Arrow type names; other columns of predictions.parquet are scores: double, null where not scored

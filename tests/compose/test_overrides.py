@@ -37,7 +37,7 @@ def expand(*words: str) -> list[list[str]]:
         (["alpha.init=true"], "alpha.init=true: expected a number"),
         (["budget.steps=many"], "budget.steps=many: expected an integer or null"),
         (["budget.generate=maybe"], "budget.generate=maybe: expected true or false"),
-        (["trainer.wkv_backend=cuda"], "expected one of reference, chunked, triton"),
+        (["trainer.wkv_backend=tritn"], "expected one of auto, cuda, triton, chunked, reference"),
         (["output=3"], "output=3: output holds several keys: output.root"),
         (["task.name={a:1}"], "expected text"),
         # missing value

@@ -44,7 +44,20 @@ from tests.configs import build_config
         ),
         ({"control__kind": "shuffled_state", "fs__mode": "no_fs"}, "alters a Future-Seed arm"),
         ({"control__kind": "aa", "fs__mode": "no_fs"}, "choose a preset, for example"),
-        ({"trainer__wkv_backend": "triton"}, "comes with the kernels"),
+        ({"trainer__wkv_backend": "triton"}, "triton needs a GPU; choose trainer=bf16"),
+        (
+            {"trainer__wkv_backend": "cuda", "trainer__accelerator": "gpu"},
+            "cuda computes in bf16, trainer.precision=float32",
+        ),
+        (
+            {
+                "trainer__wkv_backend": "cuda",
+                "trainer__accelerator": "gpu",
+                "trainer__precision": "bf16",
+                "model__head_size": 32,
+            },
+            "cuda has head size 64, model.head_size=32; use triton",
+        ),
     ],
 )
 def test_values_that_cannot_work_are_refused(values: dict[str, Any], message: str) -> None:

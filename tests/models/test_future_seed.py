@@ -5,6 +5,7 @@ from torch import Tensor
 from fseed.errors import UserError
 from fseed.models.future_seed import FutureSeed, FutureSeedOptions, schedule_value
 from fseed.models.prompt_answer import PromptAnswer, answer_hidden, read_prompt
+from fseed.ops.carried_state import materialize
 from tests.models.build import SMALL, build_batch, build_future_seed, build_random_model
 
 GATES = ("scalar", "head", "inputgate", "raw")
@@ -18,7 +19,11 @@ def build_state(*, heads: int = 2, size: int = 16, seed: int = 3) -> Tensor:
 
 def carry(state: Tensor, *, layer: int = 2, **options) -> Tensor:
     fs = build_future_seed(**options).requires_grad_(False)
-    return fs.carry(state, layer=layer, x_last=torch.zeros(3, SMALL.width))
+    return materialize(fs.carry(state, layer=layer, x_last=torch.zeros(3, SMALL.width)))
+
+
+def carry_layer_3(fs: FutureSeed, state: Tensor) -> Tensor:
+    return materialize(fs.carry(state, layer=3, x_last=torch.zeros(3, SMALL.width)))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +152,7 @@ def test_layer_starts_from_the_final_state_of_the_layer_below():
     fs = build_future_seed(lstart=3, alpha_init=1.0).double()
     _, plain = read_prompt(model, BATCH, future_seed=None)
     explicit = model.zero_state(3)
-    explicit.wkv[3] = fs.carry(plain.wkv[2], layer=3, x_last=torch.zeros(3, SMALL.width))
+    explicit.wkv[3] = carry_layer_3(fs, plain.wkv[2])
     by_hand = model(BATCH.prompt, lengths=BATCH.prompt_lengths, state=explicit)
     seeded = model(BATCH.prompt, lengths=BATCH.prompt_lengths, future_seed=fs)
     torch.testing.assert_close(seeded.state.wkv, by_hand.state.wkv)
@@ -161,7 +166,7 @@ def test_explicit_states_add_to_the_carried_state():
     below = model(BATCH.prompt, lengths=BATCH.prompt_lengths, state=start).state
     total = model.zero_state(3)
     total.wkv.copy_(start.wkv)
-    total.wkv[3] += fs.carry(below.wkv[2], layer=3, x_last=torch.zeros(3, SMALL.width))
+    total.wkv[3] += carry_layer_3(fs, below.wkv[2])
     expected = model(BATCH.prompt, lengths=BATCH.prompt_lengths, state=total)
     actual = model(BATCH.prompt, lengths=BATCH.prompt_lengths, state=start, future_seed=fs)
     torch.testing.assert_close(actual.state.wkv, expected.state.wkv)
@@ -176,9 +181,10 @@ def _gradient_below(detach: bool) -> Tensor | None:
     fs.carry = lambda *args, **kw: carried.append(original(*args, **kw)) or carried[-1]
     model(BATCH.prompt, lengths=BATCH.prompt_lengths, future_seed=fs)
     weight = model.blocks[2].att.key.weight
-    if not carried[0].requires_grad:
+    state = materialize(carried[0])
+    if not state.requires_grad:
         return None
-    return torch.autograd.grad(carried[0].square().sum(), weight, allow_unused=True)[0]
+    return torch.autograd.grad(state.square().sum(), weight, allow_unused=True)[0]
 
 
 def test_detach_stops_the_gradient_into_the_layer_below():
@@ -216,7 +222,7 @@ class _Carry(torch.nn.Module):
         self.fs = fs
 
     def forward(self, state, kwargs):
-        return self.fs.carry(state, **kwargs)
+        return materialize(self.fs.carry(state, **kwargs))
 
 
 @pytest.mark.parametrize("gate", GATES)
@@ -257,8 +263,8 @@ def test_gates_stay_float32_under_autocast():
     with torch.no_grad():
         fs.input_weight.normal_(generator=torch.Generator().manual_seed(0))
     x_last = torch.randn(3, SMALL.width, generator=torch.Generator().manual_seed(1))
-    plain = fs.carry(build_state(), layer=2, x_last=x_last)
+    plain = materialize(fs.carry(build_state(), layer=2, x_last=x_last))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        mixed = fs.carry(build_state(), layer=2, x_last=x_last)
+        mixed = materialize(fs.carry(build_state(), layer=2, x_last=x_last))
     assert mixed.dtype == torch.float32
     assert torch.equal(mixed, plain)

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from fseed.errors import UserError
-from fseed.models import rwkv7
 from fseed.models.parity import (
     PUBLIC_PROMPT,
     RANDOM_SHAPES,
@@ -27,6 +26,7 @@ from fseed.models.rwkv7 import RWKV7, ModelOutput, ModelState
 from fseed.models.rwkv_package import RwkvPackage
 from fseed.models.shape import RWKV7Shape
 from fseed.models.trace import Trace, trace_errors
+from fseed.ops import wkv7
 from tests.models.checkpoint_samples import (
     SHAPE,
     hugging_face_weights,
@@ -196,7 +196,7 @@ def test_wrong_state_fails(
 def test_wrong_decay_constant_fails(
     monkeypatch: pytest.MonkeyPatch, weights: Weights, expected: dict[str, Trace]
 ) -> None:
-    monkeypatch.setattr(rwkv7, "LOG_DECAY_SCALE", -0.6066)
+    monkeypatch.setattr(wkv7, "LOG_DECAY_SCALE", -0.6066)
     assert failures(build_model(weights), expected) >= {"prompt/wkv", "step/logits"}
 
 

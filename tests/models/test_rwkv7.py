@@ -1,5 +1,7 @@
+import pytest
 import torch
 
+from fseed.errors import UserError
 from fseed.models.initialization import initialize
 from fseed.models.rwkv7 import RWKV7
 from fseed.models.shape import RWKV7Shape
@@ -29,9 +31,15 @@ def test_lengths_zero_leave_the_state_untouched():
 
 
 def test_backends_agree():
-    model, reference = build_random_model(), RWKV7(SMALL, backend="reference").double()
+    model, reference = build_random_model(), RWKV7(SMALL).double()
     reference.load_state_dict(model.state_dict())
+    reference.use_backend("reference")
     torch.testing.assert_close(model(TOKENS).hidden, reference(TOKENS).hidden)
+
+
+def test_a_backend_that_does_not_exist_is_refused():
+    with pytest.raises(UserError, match="'fast' does not exist; allowed: reference, chunked"):
+        build_random_model().use_backend("fast")
 
 
 def test_every_parameter_gets_a_gradient():

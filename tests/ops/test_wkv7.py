@@ -5,9 +5,11 @@ import torch
 from torch import Tensor
 
 from fseed.errors import UserError
-from fseed.ops.wkv7 import wkv7
+from fseed.ops.carried_state import CarriedState
+from fseed.ops.wkv7 import LOG_DECAY_SCALE, wkv7
 from fseed.ops.wkv7_chunked import wkv7_chunked
 from fseed.ops.wkv7_reference import wkv7_reference
+from fseed_kernels.errors import KernelUnavailable
 
 HEADS, KEY_SIZE, VALUE_SIZE = 2, 8, 12  # unequal, so that a transposed state cannot pass
 
@@ -15,7 +17,7 @@ HEADS, KEY_SIZE, VALUE_SIZE = 2, 8, 12  # unequal, so that a transposed state ca
 def build_inputs(
     num_tokens: int, *, kind: str = "typical", dtype: torch.dtype = torch.float64
 ) -> list[Tensor]:
-    """r, log_decay, k, v, kk, a and a non-symmetric state; kinds stress decay and equal keys."""
+    """r, log_decay, k, v, alpha, beta and a non-symmetric state; kinds stress decay and keys."""
     generator = torch.Generator().manual_seed(num_tokens)
 
     def normal(*shape: int) -> Tensor:
@@ -31,7 +33,7 @@ def build_inputs(
         kk, a = kk[:, :1].expand(size).contiguous(), torch.sigmoid(3 + 0 * a)
         log_decay = -1e-3 * torch.rand(size, generator=generator, dtype=torch.float64)
     state = normal(2, HEADS, VALUE_SIZE, KEY_SIZE)
-    return [x.to(dtype).requires_grad_() for x in (r, log_decay, k, v, kk, a, state)]
+    return [x.to(dtype).requires_grad_() for x in (r, log_decay, k, v, -kk, kk * a, state)]
 
 
 def run_with_gradients(op, inputs: list[Tensor]) -> list[Tensor]:
@@ -49,13 +51,13 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
     return float((actual - expected).norm() / expected.norm())
 
 
-def naive_loop(r, log_decay, k, v, kk, a, state):
+def naive_loop(r, log_decay, k, v, alpha, beta, state):
     """The recurrence once more, element by element, from the definition."""
     outputs = []
     for t in range(r.shape[1]):
         keep = torch.diag_embed(log_decay[:, t].exp())
-        erase = kk[:, t].unsqueeze(-1) @ (kk[:, t] * a[:, t]).unsqueeze(-2)
-        state = state @ (keep - erase) + v[:, t].unsqueeze(-1) @ k[:, t].unsqueeze(-2)
+        replace = alpha[:, t].unsqueeze(-1) @ beta[:, t].unsqueeze(-2)
+        state = state @ (keep + replace) + v[:, t].unsqueeze(-1) @ k[:, t].unsqueeze(-2)
         outputs.append(torch.einsum("bhvk,bhk->bhv", state, r[:, t]))
     return torch.stack(outputs, 1), state
 
@@ -96,44 +98,72 @@ def test_gradients_equal_finite_differences():
     assert torch.autograd.gradcheck(wkv7_chunked, (*inputs, state))
 
 
+def through_entry(r, log_decay, k, v, alpha, beta, state, *, lengths=None, backend="chunked"):
+    """Call wkv7, which takes the logit of the decay."""
+    decay_logit = torch.logit(log_decay / LOG_DECAY_SCALE)
+    lengths = None if lengths is None else torch.tensor(lengths)
+    inputs = (r, decay_logit, k, v, alpha, beta)
+    return wkv7(*inputs, initial_state=state, lengths=lengths, backend=backend)[:2]
+
+
 @pytest.mark.parametrize("backend", ["reference", "chunked"])
-def test_pads_are_exact_identities(backend: str):
-    *inputs, state = (x.detach() for x in build_inputs(21))
-    mask = torch.arange(21) < torch.tensor([[21], [13]])
-    y, final = wkv7(*inputs, initial_state=state, mask=mask, backend=backend)
-    alone = [x[1:, :13] for x in inputs]
-    y_alone, final_alone = wkv7(*alone, initial_state=state[1:], backend=backend)
+def test_pads_are_exact_identities_and_their_output_is_zero(backend: str):
+    inputs = [x.detach() for x in build_inputs(21)]
+    y, final = through_entry(*inputs, lengths=[21, 13], backend=backend)
+    alone = [x[1:, :13] for x in inputs[:6]]
+    y_alone, final_alone = through_entry(*alone, inputs[6][1:], backend=backend)
     assert relative_error(final[1:], final_alone) < 1e-14
     assert relative_error(y[1:, :13], y_alone) < 1e-14
+    assert y[1, 13:].abs().max() == 0
 
 
 def test_a_fully_masked_sequence_returns_its_initial_state_bit_for_bit():
-    *inputs, state = (x.detach().float() for x in build_inputs(40))
-    _, final = wkv7(*inputs, initial_state=state, mask=torch.zeros(2, 40, dtype=torch.bool))
-    assert torch.equal(final, state)
+    inputs = [x.detach().float() for x in build_inputs(40)]
+    _, final = through_entry(*inputs, lengths=[0, 0])
+    assert torch.equal(final, inputs[6])
+
+
+def test_the_scan_starts_from_the_sum_of_explicit_and_carried_state():
+    inputs = [x.detach() for x in build_inputs(7)]
+    below, gate = inputs[6] * 3, torch.rand(2, HEADS, dtype=torch.float64)
+    carried = CarriedState(state=below, squares=None, normalize=True, gate=gate, clip=0.5)
+    rms = below.square().mean((2, 3), keepdim=True).sqrt()
+    start = inputs[6] + (gate[:, :, None, None] * below / rms).clamp(-0.5, 0.5)
+    decay_logit = torch.logit(inputs[1] / LOG_DECAY_SCALE)
+    tensors = (inputs[0], decay_logit, *inputs[2:6])
+    actual = wkv7(*tensors, initial_state=inputs[6], carried=carried)
+    expected = wkv7(*tensors, initial_state=start)
+    torch.testing.assert_close(actual[:2], expected[:2], rtol=1e-14, atol=1e-14)
 
 
 @pytest.mark.parametrize("cut", [1, 16, 20, 39])
 def test_split_equals_whole(cut: int):
     *inputs, state = (x.detach() for x in build_inputs(40))
-    y, final = wkv7(*inputs, initial_state=state)
-    y1, middle = wkv7(*(x[:, :cut] for x in inputs), initial_state=state)
-    y2, end = wkv7(*(x[:, cut:] for x in inputs), initial_state=middle)
+    y, final = through_entry(*inputs, state)
+    y1, middle = through_entry(*(x[:, :cut] for x in inputs), state)
+    y2, end = through_entry(*(x[:, cut:] for x in inputs), middle)
     assert relative_error(torch.cat((y1, y2), 1), y) < 1e-13
     assert relative_error(end, final) < 1e-13
 
 
 def test_bf16_inputs_keep_a_float32_state():
-    *inputs, _ = (x.detach().bfloat16() for x in build_inputs(33))
-    y, final = wkv7(*inputs)
+    inputs = [x.detach().bfloat16() for x in build_inputs(33)[:6]]
+    y, final, _ = wkv7(*inputs)
     assert y.dtype == torch.bfloat16
     assert final.dtype == torch.float32
 
 
-def test_unknown_backend_is_refused_not_replaced():
-    *inputs, _ = build_inputs(3)
-    with pytest.raises(UserError, match=r"'triton' cannot run here; available: reference, chunked"):
-        wkv7(*inputs, backend="triton")
+def test_an_unknown_backend_is_refused_not_replaced():
+    inputs = build_inputs(3)[:6]
+    with pytest.raises(UserError, match="'tritn' does not exist; allowed: reference, chunked, tri"):
+        wkv7(*inputs, backend="tritn")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the kernels run where there is a GPU")
+def test_the_cuda_kernels_are_refused_on_a_cpu_not_replaced():
+    inputs = [torch.zeros(2, 3, HEADS, 64) for _ in range(6)]
+    with pytest.raises(KernelUnavailable, match="cuda cannot run here: it needs a CUDA device"):
+        wkv7(*inputs, backend="cuda")
 
 
 def test_a_first_call_in_inference_mode_leaves_later_gradients_intact():

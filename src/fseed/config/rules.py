@@ -8,12 +8,14 @@ from importlib.util import find_spec
 from typing import Any
 
 from fseed.config.schema import (
+    Accelerator,
     Backend,
     ControlKind,
     Gate,
     LoggerKind,
     Mode,
     Norm,
+    Precision,
     RunConfig,
     SourceKind,
     TokenizerKind,
@@ -24,6 +26,8 @@ VOCABULARY_SIZES = {TokenizerKind.byte: 256, TokenizerKind.world: 65536}
 
 # the generated rows are kept in memory
 MAX_MINI_EXAMPLES = 100_000
+
+CUDA_HEAD_SIZE = 64  # the only one of wkv_backend=cuda
 
 # numpy and Lightning take seeds of 32 bits
 MAX_SEED = 2**32 - 1
@@ -227,10 +231,26 @@ def _check_batch_mates(config: RunConfig) -> None:
 
 
 def _check_backend(config: RunConfig) -> None:
-    if config.trainer.wkv_backend is Backend.triton:
+    trainer, backend = config.trainer, config.trainer.wkv_backend
+    if backend not in (Backend.triton, Backend.cuda):
+        return
+    asked = f"trainer.wkv_backend={backend.value}"
+    if trainer.accelerator is not Accelerator.gpu:
+        raise UserError(f"{asked} needs a GPU; choose trainer=bf16 or trainer=gpu, or use chunked")
+    if find_spec("triton") is None:
         raise UserError(
-            "trainer.wkv_backend=triton comes with the kernels, which this version does not have; "
-            "use chunked"
+            f"{asked} needs the package triton, which is not installed; "
+            "install fseed[kernels] or use chunked"
+        )
+    if backend is Backend.cuda and trainer.precision is not Precision.bf16:
+        raise UserError(
+            f"{asked} computes in bf16, trainer.precision={trainer.precision.value}; "
+            "choose trainer=bf16, or use triton"
+        )
+    head_size = config.model.head_size
+    if backend is Backend.cuda and head_size not in (None, CUDA_HEAD_SIZE):
+        raise UserError(
+            f"{asked} has head size {CUDA_HEAD_SIZE}, model.head_size={head_size}; use triton"
         )
 
 

@@ -82,11 +82,13 @@ class Precision(Enum):
 
 
 class Backend(Enum):
-    """Implementation of the wkv7 operator."""
+    """Implementation of the wkv7 operator and of what stands around it in a layer."""
 
-    reference = "reference"
-    chunked = "chunked"
+    auto = "auto"  # cuda, then triton, then chunked: the fastest that passes its self-check
+    cuda = "cuda"
     triton = "triton"
+    chunked = "chunked"
+    reference = "reference"
 
 
 class BaselineRule(Enum):
@@ -240,7 +242,7 @@ class TrainerConfig:
 
     accelerator: Accelerator = Accelerator.cpu
     precision: Precision = Precision.float32
-    wkv_backend: Backend = Backend.chunked
+    wkv_backend: Backend = Backend.auto
     num_threads: int | None = None  # CPU threads; null: all cores
     progress: bool = True
 

@@ -33,9 +33,7 @@ GATES_SUFFIX = ".future_seed.safetensors"
 TASK_HEAD_SUFFIX = ".task_head.safetensors"
 
 
-def load_model(
-    path: str | Path, *, backend: str = "chunked", dtype: torch.dtype = torch.float32
-) -> RWKV7:
+def load_model(path: str | Path, *, dtype: torch.dtype = torch.float32) -> RWKV7:
     """Return the backbone of a checkpoint with its parameters in ``dtype``, on the CPU.
 
     Raises:
@@ -44,7 +42,7 @@ def load_model(
     shape = RWKV7Shape(**read_shape(path))
     # every parameter comes from the file: on "meta" none is allocated or initialised first
     with torch.device("meta"):
-        model = RWKV7(shape, backend=backend)
+        model = RWKV7(shape)
     # a copy: tensors of a memory-mapped file must not become parameters
     tensors = {name: t.to(dtype, copy=True) for name, t in _read_tensors(Path(path)).items()}
     model.load_state_dict(tensors, strict=True, assign=True)

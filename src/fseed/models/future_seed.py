@@ -16,8 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fseed.errors import UserError
-
-RMS_FLOOR = 1e-6
+from fseed.ops.carried_state import CarriedState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,44 +99,44 @@ class FutureSeed(nn.Module):
         *,
         layer: int,
         x_last: Float[Tensor, "B C"],
-    ) -> Float[Tensor, "B H V K"]:
-        """Turn the final state of layer - 1 into the carried state of ``layer``.
+        squares: Float[Tensor, "B H rows"] | None = None,
+    ) -> CarriedState:
+        """Describe what ``layer`` starts from; wkv7 computes it while it loads the state.
 
-        ``x_last`` is the residual input of ``layer`` at the last true prompt token.
+        ``x_last`` is the residual input of ``layer`` at the last true prompt token, ``squares`` the
+        sums of squares of the state where the kernel that produced it has written them.
         """
-        # gates and states are float32 by contract; autocast would round the input gate's product
-        with torch.autocast(device_type=previous_final_state.device.type, enabled=False):
-            return self._transform(previous_final_state, layer=layer, x_last=x_last)
-
-    def _transform(self, previous_final_state: Tensor, *, layer: int, x_last: Tensor) -> Tensor:
         options = self.options
         state = previous_final_state.detach() if options.detach else previous_final_state
         if options.shuffle_states:
             state = state.roll(1, dims=0)
-        if options.norm == "rms":
-            mean_square = state.square().mean(dim=(-2, -1), keepdim=True)
-            # floor before the root: the root's derivative at 0 is infinite
-            state = state / mean_square.clamp_min(RMS_FLOOR**2).sqrt()
-        state = state * (self.strengths[layer - self.start] * self.gate(layer=layer, x_last=x_last))
-        if options.clip > 0:
-            state = state.clamp(-options.clip, options.clip)
-        return state
+            squares = None if squares is None else squares.roll(1, dims=0)
+        # gates and states are float32 by contract; autocast would round the input gate's product
+        with torch.autocast(device_type=state.device.type, enabled=False):
+            gate = self.strengths[layer - self.start] * self.gate(layer=layer, x_last=x_last)
+        return CarriedState(
+            state=state,
+            squares=squares,
+            normalize=options.norm == "rms",
+            gate=gate.expand(state.shape[:2]),
+            clip=options.clip,
+        )
 
     def gate(self, *, layer: int, x_last: Float[Tensor, "B C"]) -> Float[Tensor, "..."]:
-        """Return the gate of ``layer``, broadcastable to [B, H, V, K]."""
+        """Return the gate of ``layer``, broadcastable to [B, H]."""
         i, logit = layer - self.start, self.gate_logit[layer - self.start]
         match self.options.gate:
             case "raw":
                 return logit
             case "head":
-                return (logit.sigmoid() * self.head_logit[i].sigmoid()).view(-1, 1, 1)
+                return logit.sigmoid() * self.head_logit[i].sigmoid()
             case "inputgate":
                 score = (
                     x_last.to(self.input_weight.dtype)
                     @ self.input_weight[i]
                     / math.sqrt(self.width)
                 )
-                return (logit + score + self.input_bias[i]).sigmoid().view(-1, 1, 1, 1)
+                return (logit + score + self.input_bias[i]).sigmoid().unsqueeze(-1)
             case _:
                 return logit.sigmoid()
 

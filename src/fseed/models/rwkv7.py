@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fseed.models.future_seed import FutureSeed
 from fseed.models.shape import RWKV7Shape
-from fseed.ops.token_mix import mix_tokens, shift_tokens
-from fseed.ops.wkv7 import wkv7
-
-LOG_DECAY_SCALE = -0.6065306597126334  # -exp(-0.5): log_decay lies in (-0.6066, 0)
+from fseed.ops.carried_state import CarriedState
+from fseed.ops.mix_output import mix_output
+from fseed.ops.relu_squared import relu_squared
+from fseed.ops.token_mix import norm_shift_mix
+from fseed.ops.wkv7 import WKV7Output, check_backend, wkv7
+from fseed.ops.wkv7_inputs import InputVectors, Projections, wkv7_inputs
 
 
 @dataclass(frozen=True)
@@ -37,22 +38,16 @@ class ModelOutput:
     state: ModelState
 
 
-@dataclass(frozen=True)
-class _Padding:
-    """True tokens per sample and, where there is padding, which positions are true."""
-
-    lengths: Int[Tensor, " B"] | None
-    mask: Bool[Tensor, "B T"] | None
-
-
 class TimeMix(nn.Module):
     """Attention replacement of one layer: lerps, projections, WKV7, group norm, bonus, gate."""
 
-    def __init__(self, shape: RWKV7Shape, *, layer: int, backend: str) -> None:
+    backend = "chunked"  # see RWKV7.use_backend
+
+    def __init__(self, shape: RWKV7Shape, *, layer: int) -> None:
         """Create the parameters; their values come from a checkpoint or ``initialize``."""
         super().__init__()
         width, heads, size = shape.width, shape.num_heads, shape.head_size
-        self.num_heads, self.head_size, self.backend = heads, size, backend
+        self.num_heads, self.head_size = heads, size
         self.x_r, self.x_w, self.x_k = (_vector(width) for _ in range(3))
         self.x_v, self.x_a, self.x_g = (_vector(width) for _ in range(3))
         self.w0, self.a0, self.k_k, self.k_a = (_vector(width) for _ in range(4))
@@ -73,44 +68,54 @@ class TimeMix(nn.Module):
         self,
         x: Float[Tensor, "B T C"],
         *,
+        norm: nn.LayerNorm,
         previous: Float[Tensor, "B C"],
         initial_state: Float[Tensor, "B H V K"],
+        carried: CarriedState | None,
         v_first: Float[Tensor, "B T C"] | None,
-        padding: _Padding,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return the output [B, T, C], the next shift vector, the final state and v_first."""
-        shifted, next_previous = shift_tokens(x, previous, padding.lengths)
+        lengths: Int[Tensor, " B"] | None,
+    ) -> tuple[Tensor, Tensor, WKV7Output, Tensor]:
+        """Return the output [B, T, C], the next shift vector, the recurrence and v_first."""
         mixes = (self.x_r, self.x_w, self.x_k, self.x_v, self.x_a, self.x_g)
-        xr, xw, xk, xv, xa, xg = mix_tokens(x, shifted, torch.cat(mixes).flatten(1))
-        r, k = self.receptance(xr), self.key(xk)
-        v: Tensor = self.value(xv)
-        if v_first is None:
-            v_first = v
-        else:
-            v = self._mix_value(xv, v, v_first)
-        decay_logit = self.w0 + torch.tanh(xw @ self.w1) @ self.w2
-        log_decay = LOG_DECAY_SCALE * torch.sigmoid(_at_least_float32(decay_logit))
-        a = torch.sigmoid(self.a0 + (xa @ self.a1) @ self.a2)
+        (xr, xw, xk, xv, xa, xg), next_previous = norm_shift_mix(
+            x, norm, previous, lengths, torch.cat(mixes).flatten(1), backend=self.backend
+        )
+        r, projections = self.receptance(xr), self._project(xw, xk, xv, xa, v_first)
         g = torch.sigmoid(xg @ self.g1) @ self.g2
-        kk = F.normalize(self._heads(k * self.k_k), dim=-1)
-        k = k * (1 + (a - 1) * self.k_a)
-        r, k, v, a, log_decay = (self._heads(t) for t in (r, k, v, a, log_decay))
-        y, final_state = wkv7(
-            *(r, log_decay, k, v, kk, a),
+        inputs = wkv7_inputs(
+            projections, self._vectors(), num_heads=self.num_heads, backend=self.backend
+        )
+        r = r.unflatten(-1, (self.num_heads, -1))
+        recurrence = wkv7(
+            *(r, *inputs),
             initial_state=initial_state,
-            mask=padding.mask,
+            carried=carried,
+            lengths=lengths,
             backend=self.backend,
         )
-        y = self.ln_x(y.flatten(0, 1).flatten(1)).view_as(x)
-        bonus = ((r * k * self.r_k).sum(-1, keepdim=True) * v).flatten(2)
-        return self.output((y + bonus) * g), next_previous, final_state, v_first
+        out = mix_output(
+            recurrence.y, r=r, k=inputs.k, v=inputs.v, g=g, r_k=self.r_k, norm=self.ln_x,
+            backend=self.backend,
+        )  # fmt: skip
+        v_first = projections.v if v_first is None else v_first
+        return self.output(out), next_previous, recurrence, v_first
 
-    def _mix_value(self, xv: Tensor, v: Tensor, v_first: Tensor) -> Tensor:
-        share = torch.sigmoid(self.v0 + (xv @ self.v1) @ self.v2)
-        return v + (v_first - v) * share
+    def _project(
+        self, xw: Tensor, xk: Tensor, xv: Tensor, xa: Tensor, v_first: Tensor | None
+    ) -> Projections:
+        first = v_first is None
+        return Projections(
+            decay_low=torch.tanh(xw @ self.w1) @ self.w2,
+            k=self.key(xk),
+            v=self.value(xv),
+            a_low=(xa @ self.a1) @ self.a2,
+            v_low=None if first else (xv @ self.v1) @ self.v2,
+            v_first=v_first,
+        )
 
-    def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.num_heads, self.head_size))
+    def _vectors(self) -> InputVectors:
+        v0 = self.v0 if hasattr(self, "v0") else None
+        return InputVectors(w0=self.w0, a0=self.a0, k_k=self.k_k, k_a=self.k_a, v0=v0)
 
 
 def _vector(width: int) -> nn.Parameter:
@@ -125,6 +130,8 @@ def _low_rank(width: int, rank: int) -> tuple[nn.Parameter, nn.Parameter]:
 class ChannelMix(nn.Module):
     """Feed-forward part of one layer: token shift, squared ReLU."""
 
+    backend = "chunked"  # see RWKV7.use_backend
+
     def __init__(self, shape: RWKV7Shape) -> None:
         """Create the parameters."""
         super().__init__()
@@ -133,39 +140,43 @@ class ChannelMix(nn.Module):
         self.value = nn.Linear(shape.ffn_width, shape.width, bias=False)
 
     def forward(
-        self, x: Float[Tensor, "B T C"], *, previous: Float[Tensor, "B C"], padding: _Padding
+        self,
+        x: Float[Tensor, "B T C"],
+        *,
+        norm: nn.LayerNorm,
+        previous: Float[Tensor, "B C"],
+        lengths: Int[Tensor, " B"] | None,
     ) -> tuple[Tensor, Tensor]:
         """Return the output [B, T, C] and the next shift vector [B, C]."""
-        shifted, next_previous = shift_tokens(x, previous, padding.lengths)
-        (mixed,) = mix_tokens(x, shifted, self.x_k.view(1, -1))
-        hidden = self.key(mixed)
-        return self.value(torch.relu(hidden).square()), next_previous
+        (mixed,), next_previous = norm_shift_mix(
+            x, norm, previous, lengths, self.x_k.view(1, -1), backend=self.backend
+        )
+        return self.value(relu_squared(self.key(mixed), backend=self.backend)), next_previous
 
 
 class Block(nn.Module):
     """One layer: time mix and channel mix on the residual stream."""
 
-    def __init__(self, shape: RWKV7Shape, *, layer: int, backend: str) -> None:
+    def __init__(self, shape: RWKV7Shape, *, layer: int) -> None:
         """Create the parameters; ``ln0`` exists in layer 0 only."""
         super().__init__()
         if layer == 0:
             self.ln0 = nn.LayerNorm(shape.width)
         self.ln1 = nn.LayerNorm(shape.width)
         self.ln2 = nn.LayerNorm(shape.width)
-        self.att = TimeMix(shape, layer=layer, backend=backend)
+        self.att = TimeMix(shape, layer=layer)
         self.ffn = ChannelMix(shape)
 
 
 class RWKV7(nn.Module):
     """The backbone. ``state_dict()`` has exactly the official names and shapes."""
 
-    def __init__(self, shape: RWKV7Shape, *, backend: str = "chunked") -> None:
+    def __init__(self, shape: RWKV7Shape) -> None:
         """Create the parameters of ``shape``; values come from a checkpoint or ``initialize``."""
         super().__init__()
         self.shape = shape
         self.emb = nn.Embedding(shape.vocab_size, shape.width)
-        blocks = [Block(shape, layer=i, backend=backend) for i in range(shape.num_layers)]
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks = nn.ModuleList(Block(shape, layer=i) for i in range(shape.num_layers))
         self.ln_out = nn.LayerNorm(shape.width)
         self.head = nn.Linear(shape.width, shape.vocab_size, bias=False)
 
@@ -185,28 +196,29 @@ class RWKV7(nn.Module):
         its part of ``state``. ``added`` is added to the token embeddings. The hidden vectors on
         pads mean nothing.
         """
-        padding = _Padding(lengths, _length_mask(lengths, tokens.shape[1]))
+        lengths = None if lengths is None else lengths.to(torch.int32)
         state = self.zero_state(tokens.shape[0]) if state is None else state
         embedded = self.emb(tokens) if added is None else self.emb(tokens) + added
         x = self.layers[0].ln0(embedded)
-        v_first, previous_state = None, None
+        v_first, below = None, None
         finals: list[tuple[Tensor, Tensor, Tensor]] = []
         for i, block in enumerate(self.layers):
-            initial_state = state.wkv[i]
-            if future_seed is not None and previous_state is not None and future_seed.is_seeded(i):
-                last = _last_true(x, lengths)
-                initial_state = initial_state + future_seed.carry(
-                    previous_state, layer=i, x_last=last
+            carried = None
+            if future_seed is not None and below is not None and future_seed.is_seeded(i):
+                carried = future_seed.carry(
+                    below.final_state, layer=i, x_last=_last_true(x, lengths), squares=below.squares
                 )
-            out, att_shift, previous_state, v_first = block.att(
-                block.ln1(x), previous=state.att_shift[i], initial_state=initial_state,
-                v_first=v_first, padding=padding,
+            out, att_shift, below, v_first = block.att(
+                x, norm=block.ln1, previous=state.att_shift[i], initial_state=state.wkv[i],
+                carried=carried, v_first=v_first, lengths=lengths,
             )  # fmt: skip
             x = x + out
-            out, ffn_shift = block.ffn(block.ln2(x), previous=state.ffn_shift[i], padding=padding)
+            out, ffn_shift = block.ffn(
+                x, norm=block.ln2, previous=state.ffn_shift[i], lengths=lengths
+            )
             x = x + out
             shifts = (_at_least_float32(att_shift), _at_least_float32(ffn_shift))
-            finals.append((shifts[0], previous_state, shifts[1]))
+            finals.append((shifts[0], below.final_state, shifts[1]))
         att_shifts, wkvs, ffn_shifts = (torch.stack(parts) for parts in zip(*finals, strict=True))
         return ModelOutput(self.ln_out(x), ModelState(att_shifts, wkvs, ffn_shifts))
 
@@ -214,6 +226,16 @@ class RWKV7(nn.Module):
     def layers(self) -> list[Block]:
         """The blocks, first to last."""
         return cast(list[Block], list(self.blocks))
+
+    def use_backend(self, name: str) -> None:
+        """Compute every layer with the operators ``name`` (see ``fseed.ops.wkv7.BACKENDS``).
+
+        Raises:
+            UserError: for a name that does not exist.
+        """
+        check_backend(name)
+        for block in self.layers:
+            block.att.backend = block.ffn.backend = name
 
     def logits(self, hidden: Float[Tensor, "*S C"]) -> Float[Tensor, "*S vocab"]:
         """Project hidden vectors to the vocabulary."""
@@ -233,12 +255,6 @@ class RWKV7(nn.Module):
 
 def _at_least_float32(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
-
-
-def _length_mask(lengths: Tensor | None, num_tokens: int) -> Tensor | None:
-    if lengths is None:
-        return None
-    return torch.arange(num_tokens, device=lengths.device) < lengths.unsqueeze(1)
 
 
 def _last_true(x: Float[Tensor, "B T C"], lengths: Tensor | None) -> Float[Tensor, "B C"]:

@@ -1,14 +1,38 @@
-"""Token shift and the lerps between a token and its predecessor, in one operator.
+"""Layer norm, token shift and the lerps between a token and its predecessor.
 
-B batch, T tokens, C width, M mixes. out[m] = x + (shifted - x) * mix[m].
+B batch, T tokens, C width, M mixes. out[m] = n + (shifted - n) * mix[m], n the normed tokens.
 """
 
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+from fseed.ops.kernel_dtype import KERNEL_BACKENDS
+from fseed.ops.neighbour_kernels import norm_shift_mix_kernels
+
+
+def norm_shift_mix(
+    x: Float[Tensor, "B T C"],
+    norm: nn.LayerNorm,
+    previous: Float[Tensor, "B C"],
+    lengths: Int[Tensor, " B"] | None,
+    mixes: Float[Tensor, "M C"],
+    *,
+    backend: str,
+) -> tuple[tuple[Float[Tensor, "B T C"], ...], Float[Tensor, "B C"]]:
+    """Return the M lerps of ``norm(x)`` and the vector that a continuation has to start from.
+
+    ``previous`` is the normed vector before the first token (zero only at the true start of a
+    text). Padding is on the right; ``lengths`` counts true tokens.
+    """
+    if backend in KERNEL_BACKENDS:
+        return norm_shift_mix_kernels(x, norm, previous, lengths, mixes)
+    normed = norm(x)
+    shifted, last = shift_tokens(normed, previous, lengths)
+    return mix_tokens(normed, shifted, mixes), last
 
 
 def shift_tokens(

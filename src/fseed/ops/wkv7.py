@@ -1,63 +1,104 @@
-"""One entry to the WKV7 recurrence: masks, dtypes and the choice of the backend."""
+"""One entry to the WKV7 recurrence: lengths, dtypes, Future-Seed's state and the backend.
+
+B batch, T tokens, H heads, K key and V value size. state [B, H, V, K]: row = value, column = key.
+alpha = -kk and beta = kk * a, as the kernels take them.
+"""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from fseed.errors import UserError
+from fseed.ops.carried_state import CarriedState, materialize
+from fseed.ops.kernel_dtype import KERNEL_BACKENDS
 from fseed.ops.wkv7_chunked import wkv7_chunked
+from fseed.ops.wkv7_kernels import wkv7_kernels
 from fseed.ops.wkv7_reference import wkv7_reference
 
-BACKENDS: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {
+LOG_DECAY_SCALE = -0.6065306597126334  # -exp(-0.5): log_decay lies in (-0.6066, 0)
+PLAIN_BACKENDS: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {
     "reference": wkv7_reference,
     "chunked": wkv7_chunked,
 }
+BACKENDS = (*PLAIN_BACKENDS, *KERNEL_BACKENDS)
+
+
+class WKV7Output(NamedTuple):
+    """What the recurrence returns."""
+
+    y: Float[Tensor, "B T H V"]  # dtype of v; 0 on pads
+    final_state: Float[Tensor, "B H V K"]  # after the last true token
+    squares: Float[Tensor, "B H rows"] | None  # sums of final_state squared, kernels only
 
 
 def wkv7(
     r: Float[Tensor, "B T H K"],
-    log_decay: Float[Tensor, "B T H K"],
+    decay_logit: Float[Tensor, "B T H K"],
     k: Float[Tensor, "B T H K"],
     v: Float[Tensor, "B T H V"],
-    kk: Float[Tensor, "B T H K"],
-    a: Float[Tensor, "B T H K"],
+    alpha: Float[Tensor, "B T H K"],
+    beta: Float[Tensor, "B T H K"],
     *,
     initial_state: Float[Tensor, "B H V K"] | None = None,
-    mask: Bool[Tensor, "B T"] | None = None,
+    carried: CarriedState | None = None,
+    lengths: Int[Tensor, " B"] | None = None,
     backend: str = "chunked",
-) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H V K"]]:
+) -> WKV7Output:
     """Run the RWKV-7 state recurrence over T tokens.
 
-    ``log_decay`` is the logarithm of the decay, in (-0.6066, 0); ``kk`` the normalised removal key;
-    ``a`` the in-context learning rate in (0, 1). Where ``mask`` is False the token is an exact
-    identity on the state. float64 inputs are computed in float64, all others in float32; ``y`` has
-    the dtype of ``v`` and the final state the computing dtype.
+    log_decay = -exp(-0.5) * sigmoid(decay_logit). The scan starts from ``initial_state`` plus the
+    carried state, each zero where it is None. ``lengths`` counts the true tokens of right-padded
+    rows; a pad is an exact identity on the state. The plain backends compute float64 inputs in
+    float64 and all others in float32; the kernels compute bf16 inputs in bf16 with float32 states
+    and float32 inputs through tf32 products.
 
     Raises:
-        UserError: for a backend that does not exist or cannot run here; none is ever replaced.
+        UserError: for a backend that does not exist; none is ever replaced.
+        KernelUnavailable: where a kernel cannot run, or failed its check on this device.
     """
+    check_backend(backend)
+    if backend in KERNEL_BACKENDS:
+        return WKV7Output(
+            *wkv7_kernels(
+                *(r, decay_logit, k, v, alpha, beta),
+                initial_state=initial_state,
+                carried=carried,
+                lengths=lengths,
+                backend=backend,
+            )
+        )
     compute = torch.float64 if v.dtype == torch.float64 else torch.float32
-    inputs = [x.to(compute) for x in (r, log_decay, k, v, kk, a)]
-    if mask is not None:
-        # decay 1, k = 0 and kk = 0 leave the state as it is
-        hole = ~mask[:, :, None, None]
-        for i in (1, 2, 4):
-            inputs[i] = inputs[i].masked_fill(hole, 0.0)
-    if initial_state is None:
-        initial_state = inputs[0].new_zeros(r.shape[0], r.shape[2], v.shape[-1], r.shape[-1])
+    inputs = [x.to(compute) for x in (r, decay_logit, k, v, alpha, beta)]
+    inputs[1] = LOG_DECAY_SCALE * torch.sigmoid(inputs[1])
+    if lengths is not None:
+        # decay 1, k = 0 and alpha = 0 leave the state as it is; r = 0 makes y 0
+        pad = torch.arange(r.shape[1], device=r.device) >= lengths.unsqueeze(1)
+        for i in (0, 1, 2, 4):
+            inputs[i] = inputs[i].masked_fill(pad[:, :, None, None], 0.0)
     # autocast would round the products to bf16; the recurrence is float32 by contract
     with torch.autocast(device_type=v.device.type, enabled=False):
-        y, final_state = find_backend(backend)(*inputs, initial_state.to(compute))
-    return y.to(v.dtype), final_state
+        start = _start(inputs[0], inputs[3], initial_state, carried)
+        y, final_state = PLAIN_BACKENDS[backend](*inputs, start)
+    return WKV7Output(y.to(v.dtype), final_state, None)
 
 
-def find_backend(name: str) -> Callable[..., tuple[Tensor, Tensor]]:
-    """Return the operator behind ``name`` or raise UserError with the names that run here."""
+def _start(
+    r: Tensor, v: Tensor, initial_state: Tensor | None, carried: CarriedState | None
+) -> Tensor:
+    if initial_state is None:
+        initial_state = r.new_zeros(r.shape[0], r.shape[2], v.shape[-1], r.shape[-1])
+    initial_state = initial_state.to(r.dtype)
+    return initial_state if carried is None else initial_state + materialize(carried)
+
+
+def check_backend(name: str) -> None:
+    """Refuse a name that is no backend, with the names that are.
+
+    Raises:
+        UserError: always for such a name; none is ever replaced.
+    """
     if name not in BACKENDS:
-        raise UserError(
-            f"wkv7 backend {name!r} cannot run here; available: {', '.join(BACKENDS)}. "
-            "The triton backend comes with the kernel package."
-        )
-    return BACKENDS[name]
+        raise UserError(f"wkv7 backend {name!r} does not exist; allowed: {', '.join(BACKENDS)}")

@@ -31,8 +31,8 @@ def wkv7_chunked(
     log_decay: Float[Tensor, "B T H K"],
     k: Float[Tensor, "B T H K"],
     v: Float[Tensor, "B T H V"],
-    kk: Float[Tensor, "B T H K"],
-    a: Float[Tensor, "B T H K"],
+    alpha: Float[Tensor, "B T H K"],
+    beta: Float[Tensor, "B T H K"],
     initial_state: Float[Tensor, "B H V K"],
     *,
     chunk_size: int | None = None,
@@ -44,7 +44,7 @@ def wkv7_chunked(
     if chunk_size is None:
         chunk_size = _fastest_chunk_size(r)
     chunk_size = min(chunk_size, 1 << (r.shape[1] - 1).bit_length())
-    return _Chunked.apply(r, log_decay, k, v, kk, a, initial_state, chunk_size)
+    return _Chunked.apply(r, log_decay, k, v, alpha, beta, initial_state, chunk_size)
 
 
 def _fastest_chunk_size(r: Tensor) -> int:
@@ -58,11 +58,11 @@ class _Chunked(torch.autograd.Function):
     """Forward and hand-derived backward; inside, chunks are [B, H, num_chunks, rows, D]."""
 
     @staticmethod
-    def forward(ctx: Any, r, log_decay, k, v, kk, a, initial_state, chunk_size: int):
+    def forward(ctx: Any, r, log_decay, k, v, alpha, beta, initial_state, chunk_size: int):
         num_tokens = r.shape[1]
         log_decay, v = (_to_chunks(x, chunk_size) for x in (log_decay, v))
-        left = _stacked(-kk, r, chunk_size)
-        right = _stacked(kk * a, k, chunk_size)
+        left = _stacked(alpha, r, chunk_size)
+        right = _stacked(beta, k, chunk_size)
         # a triangular product instead of cumsum: deterministic on CUDA, and faster on a CPU
         g = _triangle(log_decay, chunk_size, 0) @ log_decay
         grow = torch.cat((g - log_decay, g), -2).exp()
@@ -79,9 +79,7 @@ class _Chunked(torch.autograd.Function):
         starts = states[:, :, :-1].transpose(-1, -2)
         written = torch.cat((uv.add_(w @ starts), v), -2)  # [U; V]
         y = left[..., chunk_size:, :] @ starts + products[..., chunk_size:, :] @ written
-        ctx.save_for_backward(
-            left, right, grow, shrink, products, inverse, written, states, step, kk, a
-        )
+        ctx.save_for_backward(left, right, grow, shrink, products, inverse, written, states, step)
         return _from_chunks(y, num_tokens), states[:, :, -1].clone()
 
     @staticmethod
@@ -89,9 +87,7 @@ class _Chunked(torch.autograd.Function):
     # the decorator hides the parameter names from the type checker
     def backward(ctx: Any, *gradients: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
         dy, dfinal = gradients
-        left, right, grow, shrink, products, inverse, written, states, step, kk, a = (
-            ctx.saved_tensors
-        )
+        left, right, grow, shrink, products, inverse, written, states, step = ctx.saved_tensors
         num_tokens, chunk_size = dy.shape[1], inverse.shape[-1]
         dy = _to_chunks(dy, chunk_size)
         inverse_t = inverse.transpose(-1, -2)
@@ -120,7 +116,7 @@ class _Chunked(torch.autograd.Function):
         dr, dlog_decay, dk, dv, dalpha, dbeta = (
             _from_chunks(x, num_tokens) for x in (dr, dlog_decay, dk, dv, dalpha, dbeta)
         )
-        return dr, dlog_decay, dk, dv, dbeta * a - dalpha, dbeta * kk, dinitial, None
+        return dr, dlog_decay, dk, dv, dalpha, dbeta, dinitial, None
 
 
 def _to_chunks(x: Tensor, chunk_size: int) -> Tensor:

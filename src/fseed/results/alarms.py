@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from fseed.record_schema import INSTALLATION_KEYS
 from fseed.results.pairs import Arm, plain_settings
 from fseed.results.runs import Run, torn_metric_lines
 
@@ -81,7 +82,7 @@ def _unequal_installations(arms: Sequence[Arm]) -> list[str]:
 
 def _differing_facts(run: Run, base: Run) -> list[str]:
     first, second = run.record.provenance, base.record.provenance
-    return [key for key in ("versions", "device", "sandbox") if first.get(key) != second.get(key)]
+    return [key for key in INSTALLATION_KEYS if first.get(key) != second.get(key)]
 
 
 def _untied_aa_arms(arms: Sequence[Arm]) -> list[str]:

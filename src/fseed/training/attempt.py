@@ -14,7 +14,7 @@ from fseed.models.checkpoint_header import weights_fingerprint
 from fseed.models.tokenizer import build_tokenizer
 from fseed.planned_run import PlannedRun
 from fseed.tasks.registry import get_task
-from fseed.training.build import build_future_seed, build_model
+from fseed.training.build import build_future_seed, build_model, choose_backend
 from fseed.training.callbacks import (
     EvaluateSplit,
     RecordSteps,
@@ -52,6 +52,8 @@ class Attempt:
         self.task = get_task(self.config.task.name)
         model = build_model(self.config)
         check_vocabulary(model.shape.vocab_size, self.tokenizer.vocab_size)
+        self.backend = choose_backend(self.config, model.shape)
+        model.use_backend(self.backend.name)
         future_seed = build_future_seed(self.config, model.shape)
         learner = Learner(model, future_seed, objective=self.task.objective)
         self.module = FutureSeedModule(self.config, learner)
@@ -69,7 +71,7 @@ class Attempt:
         checkpoint = self.log.checkpoint_path
         step = read_checkpoint_step(checkpoint) if checkpoint.exists() else -1
         self.log.rewind(step=step)
-        write_provenance(self.run, data=self.data, model=self.module.model)
+        write_provenance(self.run, data=self.data, model=self.module.model, backend=self.backend)
         self.trainer.fit(
             self.module,
             datamodule=self.data_module,

@@ -4,13 +4,21 @@ from pathlib import Path
 
 import torch
 
-from fseed.config.schema import ControlKind, Mode, ModelConfig, RunConfig
+from fseed.config.schema import (
+    Accelerator,
+    ControlKind,
+    Mode,
+    ModelConfig,
+    Precision,
+    RunConfig,
+)
 from fseed.errors import UserError
 from fseed.models.checkpoint import load_model
 from fseed.models.future_seed import FutureSeed, FutureSeedOptions
 from fseed.models.initialization import initialize
 from fseed.models.rwkv7 import RWKV7
 from fseed.models.shape import RWKV7Shape
+from fseed.ops.kernel_backends import ResolvedBackend, resolve_backend
 
 SIZE_KEYS = tuple(RWKV7Shape.__dataclass_fields__)
 
@@ -21,9 +29,9 @@ def build_model(config: RunConfig) -> RWKV7:
     Raises:
         UserError: if a size is unset without weights, or differs from that of the weights.
     """
-    model, backend = config.model, config.trainer.wkv_backend.value
+    model = config.model
     if model.weights is not None:
-        loaded = load_model(Path(model.weights), backend=backend)
+        loaded = load_model(Path(model.weights))
         check_sizes(model, loaded.shape)
         return loaded
     unset = [key for key in SIZE_KEYS if getattr(model, key) is None]
@@ -34,7 +42,24 @@ def build_model(config: RunConfig) -> RWKV7:
         )
     shape = RWKV7Shape(**{key: getattr(model, key) for key in SIZE_KEYS})
     generator = torch.Generator().manual_seed(config.seed)
-    return initialize(RWKV7(shape, backend=backend), generator=generator)
+    return initialize(RWKV7(shape), generator=generator)
+
+
+def choose_backend(config: RunConfig, shape: RWKV7Shape) -> ResolvedBackend:
+    """Check the operators that ``trainer.wkv_backend`` names on the device of the run.
+
+    Raises:
+        UserError: where they cannot run or fail their self-check; none is ever replaced.
+    """
+    trainer = config.trainer
+    is_gpu = trainer.accelerator is Accelerator.gpu
+    return resolve_backend(
+        trainer.wkv_backend.value,
+        device=torch.device("cuda", torch.cuda.current_device()) if is_gpu else torch.device("cpu"),
+        precision="bf16" if trainer.precision is Precision.bf16 else "high",
+        head_size=shape.head_size,
+        num_heads=config.budget.batch_size * shape.num_heads,
+    )
 
 
 def check_sizes(model: ModelConfig, shape: RWKV7Shape) -> None:

@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from fseed.config.rules import notes
 from fseed.config.schema import Accelerator, RunConfig
 from fseed.models.checkpoint import save_future_seed, save_safetensors, save_task_head
 from fseed.models.rwkv7 import RWKV7
+from fseed.ops.kernel_backends import ResolvedBackend
 from fseed.planned_run import PlannedRun
 from fseed.provenance import build_provenance
+from fseed.record_schema import INSTALLATION_KEYS
 from fseed.records import (
     CHOICES_FILE,
     CONFIG_FILE,
@@ -34,8 +37,8 @@ from fseed.training.run_log import RunLog
 
 # what may differ between the first start of a run and its continuation
 ATTEMPT_KEYS = (
-    *("started_at", "git_commit", "git_dirty_hash", "versions", "platform", "device"),
-    "sandbox",
+    *("started_at", "git_commit", "git_dirty_hash", "platform"),
+    *INSTALLATION_KEYS,
 )
 NOTE_MIXED = "continued on another installation or device, see attempts in provenance.json"
 NOTE_RANDOM = "backbone randomly initialised by the official RWKV-7 rules, no pre-training"
@@ -55,11 +58,14 @@ def write_config(run: PlannedRun) -> None:
     write_json_atomic(run.run_dir / CHOICES_FILE, choices)
 
 
-def write_provenance(run: PlannedRun, *, data: TaskData, model: RWKV7) -> None:
+def write_provenance(
+    run: PlannedRun, *, data: TaskData, model: RWKV7, backend: ResolvedBackend
+) -> None:
     """Write provenance.json: what the run really reads and computes on."""
     config = run.config
     facts = {
         "device": describe_device(config),
+        "wkv_backend": asdict(backend),
         "data": {
             "source": config.data.source.value,
             "counts": {split: len(examples) for split, examples in data.splits.items()},
@@ -121,7 +127,7 @@ def collect_notes(run: PlannedRun) -> list[str]:
     """Return what a reader of the numbers has to know beside them."""
     start = [] if run.config.model.weights is not None else [NOTE_RANDOM]
     attempts = read_run(run.run_dir).provenance["attempts"]
-    first = {key: attempts[0][key] for key in ("versions", "device", "sandbox")}
+    first = {key: attempts[0][key] for key in INSTALLATION_KEYS}
     is_mixed = any(attempt[key] != value for attempt in attempts for key, value in first.items())
     told = task_notes(run.config.task.name, has_weights=run.config.model.weights is not None)
     return start + ([NOTE_MIXED] if is_mixed else []) + notes(run.config) + told

@@ -1,0 +1,91 @@
+"""Which implementation of wkv7 runs here: a name that was asked for, or the fastest right one."""
+
+import logging
+from dataclasses import dataclass
+
+import torch
+
+from fseed.errors import UserError
+from fseed_kernels.errors import KernelUnavailable
+from fseed_kernels.launchers import BACKENDS as FASTEST_FIRST
+from fseed_kernels.launchers import Launcher, load_launcher
+from fseed_kernels.self_check import approve
+
+AUTO, PLAIN = "auto", "chunked"  # PLAIN runs on every device
+_approved: dict[tuple[str, torch.device, str, int, int], Launcher] = {}
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ResolvedBackend:
+    """What runs; goes into the record of a run as it is."""
+
+    name: str
+    variant: str | None  # of the kernels; None for a plain backend
+    refused: tuple[str, ...]  # what was passed over, and why
+
+
+def resolve_backend(
+    name: str, *, device: torch.device, precision: str, head_size: int, num_heads: int
+) -> ResolvedBackend:
+    """Check the backend ``name`` on ``device``; "auto" takes the fastest that passes.
+
+    ``precision`` is "bf16" or "high"; ``num_heads`` counts B * H. The first call on a machine
+    compiles the kernels and compares them with a float64 loop; the verdict is kept.
+
+    Raises:
+        UserError: where a backend that was asked for cannot run; it is never replaced.
+    """
+    call = {"device": device, "precision": precision, "head_size": head_size}
+    if name == AUTO:
+        return _fastest(call, num_heads)
+    if name not in FASTEST_FIRST:
+        return ResolvedBackend(name, None, ())
+    try:
+        _, verdict = approve(name, **call, num_heads=num_heads)
+    except KernelUnavailable as error:
+        raise UserError(f"trainer.wkv_backend={name}: {error}; or use auto or {PLAIN}") from error
+    return ResolvedBackend(name, verdict.variant, verdict.reasons)
+
+
+def _fastest(call: dict, num_heads: int) -> ResolvedBackend:
+    if call["device"].type != "cuda":
+        return ResolvedBackend(PLAIN, None, ())
+    refused: list[str] = []
+    for name in FASTEST_FIRST:
+        try:
+            _, verdict = approve(name, **call, num_heads=num_heads)
+        except KernelUnavailable as error:
+            refused.append(str(error))
+            _logger.warning("wkv_backend=auto passes over %s: %s", name, error)
+            continue
+        return ResolvedBackend(name, verdict.variant, (*refused, *verdict.reasons))
+    return ResolvedBackend(PLAIN, None, tuple(refused))
+
+
+def approved_launcher(
+    backend: str, *, device: torch.device, precision: str, head_size: int, num_heads: int
+) -> Launcher:
+    """Return the checked kernels of ``backend``; remembered per kind of call in this process.
+
+    On a CPU only Triton's interpreter runs kernels; it needs no check.
+
+    Raises:
+        KernelUnavailable: where the backend cannot run, or failed its check on this device.
+    """
+    key = (backend, device, precision, head_size, num_heads)
+    if key not in _approved:
+        if device.type == "cpu" and backend == "triton" and _is_interpreting():
+            _approved[key] = load_launcher(backend)
+        else:
+            call = {"device": device, "precision": precision, "head_size": head_size}
+            _approved[key], _ = approve(backend, **call, num_heads=num_heads)
+    return _approved[key]
+
+
+def _is_interpreting() -> bool:
+    try:
+        from triton import knobs
+    except ImportError:
+        return False
+    return knobs.runtime.interpret

@@ -1,0 +1,62 @@
+import pytest
+import torch
+
+from fseed.errors import UserError
+from fseed.ops import kernel_backends
+from fseed.ops.kernel_backends import ResolvedBackend, approved_launcher, resolve_backend
+from fseed_kernels.errors import KernelUnavailable
+from fseed_kernels.self_check import Verdict
+
+CALL = {"precision": "bf16", "head_size": 64, "num_heads": 96}
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+
+
+@pytest.fixture
+def verdicts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Verdict | None]:
+    """What the self-check finds for each kernel backend; None: refused."""
+    found: dict[str, Verdict | None] = {"cuda": Verdict("default", ()), "triton": None}
+
+    def approve(backend: str, **call: object) -> tuple[str, Verdict]:
+        verdict = found[backend]
+        if verdict is None:
+            raise KernelUnavailable(f"backend {backend} failed its self-check")
+        return f"launcher of {backend}", verdict
+
+    monkeypatch.setattr(kernel_backends, "approve", approve)
+    monkeypatch.setattr(kernel_backends, "_approved", {})
+    return found
+
+
+def test_auto_takes_the_fastest_that_passes_and_says_what_it_passed_over(verdicts):
+    resolved = resolve_backend("auto", device=GPU, **CALL)
+    assert resolved == ResolvedBackend("cuda", "default", ())
+    verdicts |= {"cuda": None, "triton": Verdict("safe", ("variant default: v is off",))}
+    resolved = resolve_backend("auto", device=GPU, **CALL)
+    assert resolved.name == "triton"
+    assert resolved.variant == "safe"
+    assert resolved.refused == ("backend cuda failed its self-check", "variant default: v is off")
+    verdicts["triton"] = None
+    resolved = resolve_backend("auto", device=GPU, **CALL)
+    assert (resolved.name, resolved.variant, len(resolved.refused)) == ("chunked", None, 2)
+
+
+def test_auto_on_a_cpu_is_the_plain_backend(verdicts):
+    assert resolve_backend("auto", device=CPU, **CALL) == ResolvedBackend("chunked", None, ())
+
+
+def test_a_backend_that_is_asked_for_is_refused_not_replaced(verdicts):
+    with pytest.raises(
+        UserError, match=r"=triton: .* failed its self-check; or use auto"
+    ):
+        resolve_backend("triton", device=GPU, **CALL)
+    with pytest.raises(KernelUnavailable, match="triton failed"):
+        approved_launcher("triton", device=GPU, **CALL)
+    assert resolve_backend("reference", device=GPU, **CALL).name == "reference"
+
+
+def test_a_launcher_is_checked_once_per_process_and_kind_of_call(verdicts):
+    first = approved_launcher("cuda", device=GPU, **CALL)
+    verdicts["cuda"] = None
+    assert approved_launcher("cuda", device=GPU, **CALL) is first
+    with pytest.raises(KernelUnavailable):
+        approved_launcher("cuda", device=GPU, **CALL | {"num_heads": 1})
