@@ -9,7 +9,7 @@ GPU ?= $(if $(shell command -v nvidia-smi 2>/dev/null),1,0)
 TORCH_VERSION := $(shell sed -n 's/^torch==\([0-9.]*\).*/\1/p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format bench-cpu bench-tokenizer clean
+.PHONY: help setup demo test test-slow check format bench-cpu bench-kernels bench-tokenizer clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ format: setup  ## apply the formatter and the linter's fixes
 
 bench-cpu: setup  ## speed and memory ratios on the CPU
 	$(BIN)/python -m tests.bench_cpu
+
+bench-kernels: setup  ## the kernels against other libraries, on a GPU (writes outputs/kernels)
+	$(BIN)/python kernels/bench --output outputs/kernels
 
 bench-tokenizer: setup  ## speed of the World tokenizer against the rwkv package
 	$(BIN)/python -m tests.bench_tokenizer
