@@ -9,8 +9,10 @@ import torch
 
 from fseed_kernels.errors import KernelUnavailable
 from fseed_kernels.problem import HEAD_SIZES, Gradients, Outputs
+from fseed_kernels.wkv7_triton.sizes import architecture, chunk_size
 
 BACKENDS = ("cuda", "triton")  # fastest first
+CUDA_CHUNK_SIZE = 64
 VARIANTS = {"cuda": ("default",), "triton": ("default", "safe")}
 
 
@@ -21,6 +23,15 @@ class Launcher:
     forward: Callable[..., Outputs]
     backward: Callable[..., Gradients]
     decode: Callable[..., Outputs]
+
+
+def saved_chunk_size(
+    backend: str, *, device: torch.device, precision: str, head_size: int, variant: str
+) -> int:
+    """Return the tokens per chunk of what a forward pass keeps."""
+    if backend == "cuda":
+        return CUDA_CHUNK_SIZE
+    return chunk_size(precision, head_size, architecture(device), variant)
 
 
 def load_launcher(backend: str, variant: str = "default") -> Launcher:

@@ -49,7 +49,7 @@ class Case:
             return 2 * self.bar("equal_keys")
         if self.precision == "bf16":
             return 2.5e-2 if kind == "equal_keys" else 6e-3
-        return 5e-3 if self.dtype == torch.bfloat16 else 1e-3
+        return 1e-3 if self.dtype == torch.float32 and kind != "equal_keys" else 5e-3
 
 
 CASES = (

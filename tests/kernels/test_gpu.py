@@ -1,6 +1,6 @@
 """Both backends on a GPU against float64; every run starts from poisoned memory.
 
-The bars are those of ``error_table.Case``; 8 heads per row everywhere, since every count is compiled.
+The bars are those of ``error_table.Case``; always 8 heads per row, since every count is compiled.
 """
 
 from dataclasses import replace

@@ -185,6 +185,7 @@ def test_end_in_the_memory_of_an_output_changes_nothing() -> None:
 def test_slices_only_where_they_fill_the_machine() -> None:
     assert heads_per_slice(96, 64, slices=2) == 48  # 8 x 4096 x 12
     assert heads_per_slice(24, 64, slices=2) == 24
+    assert heads_per_slice(32, 256, slices=2) == 32  # 1 x 16384 x 32
     assert heads_per_slice(2, 1, slices=3) == 2
     assert heads_per_slice(1, 100_000, slices=3) == 1
 

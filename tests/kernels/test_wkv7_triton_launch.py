@@ -1,4 +1,4 @@
-"""What the launchers of the Triton backend are asked for beside the results, and what they refuse."""
+"""What the launchers of the Triton backend return when asked for less, and what they refuse."""
 
 from dataclasses import replace
 

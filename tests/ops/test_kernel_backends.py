@@ -45,9 +45,7 @@ def test_auto_on_a_cpu_is_the_plain_backend(verdicts):
 
 
 def test_a_backend_that_is_asked_for_is_refused_not_replaced(verdicts):
-    with pytest.raises(
-        UserError, match=r"=triton: .* failed its self-check; or use auto"
-    ):
+    with pytest.raises(UserError, match=r"=triton: .* failed its self-check; or use auto"):
         resolve_backend("triton", device=GPU, **CALL)
     with pytest.raises(KernelUnavailable, match="triton failed"):
         approved_launcher("triton", device=GPU, **CALL)

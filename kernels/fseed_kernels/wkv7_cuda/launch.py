@@ -31,7 +31,7 @@ SCAN_CTAS = {"columns_1": 4, "columns_2": 2, "columns_4": 1, "rows": 1}
 # largest B * H -> form: predicted for 132 multiprocessors, at most one CTA on each
 SCAN_FORMS = ((32, "columns_1"), (48, "columns_2"), (95, "columns_4"))
 # form of a forward pass in one launch (sources/forward_chained.cu) -> heads per CTA that scans
-CHAINED_HEADS = {"chained_1": 1, "chained_2": 2}
+CHAINED_HEADS = {"chained_1": 1, "chained_2": 2, "chained_pairs": 2}
 # smallest B * H -> form of the forward pass instead of scan_form, the largest first
 CHAINED_FORMS: tuple[tuple[int, str], ...] = ()
 # smallest B * H whose backward pass is one launch (sources/backward_chained.cu); None: none is

@@ -9,10 +9,11 @@ from fseed.errors import UserError
 from fseed_kernels.errors import KernelUnavailable
 from fseed_kernels.launchers import BACKENDS as FASTEST_FIRST
 from fseed_kernels.launchers import Launcher, load_launcher
-from fseed_kernels.self_check import approve
+from fseed_kernels.self_check import Verdict, approve
 
 AUTO, PLAIN = "auto", "chunked"  # PLAIN runs on every device
 _approved: dict[tuple[str, torch.device, str, int, int], Launcher] = {}
+_variants: dict[tuple[str, torch.device, str, int], str] = {}  # of what was approved last
 _logger = logging.getLogger(__name__)
 
 
@@ -42,7 +43,7 @@ def resolve_backend(
     if name not in FASTEST_FIRST:
         return ResolvedBackend(name, None, ())
     try:
-        _, verdict = approve(name, **call, num_heads=num_heads)
+        _, verdict = _approve(name, num_heads, **call)
     except KernelUnavailable as error:
         raise UserError(f"trainer.wkv_backend={name}: {error}; or use auto or {PLAIN}") from error
     return ResolvedBackend(name, verdict.variant, verdict.reasons)
@@ -54,7 +55,7 @@ def _fastest(call: dict, num_heads: int) -> ResolvedBackend:
     refused: list[str] = []
     for name in FASTEST_FIRST:
         try:
-            _, verdict = approve(name, **call, num_heads=num_heads)
+            _, verdict = _approve(name, num_heads, **call)
         except KernelUnavailable as error:
             refused.append(str(error))
             _logger.warning("wkv_backend=auto passes over %s: %s", name, error)
@@ -79,8 +80,22 @@ def approved_launcher(
             _approved[key] = load_launcher(backend)
         else:
             call = {"device": device, "precision": precision, "head_size": head_size}
-            _approved[key], _ = approve(backend, **call, num_heads=num_heads)
+            _approved[key], _ = _approve(backend, num_heads, **call)
     return _approved[key]
+
+
+def approved_variant(backend: str, *, device: torch.device, precision: str, head_size: int) -> str:
+    """Return the variant in use, "default" before the first call; runs no check."""
+    return _variants.get((backend, device, precision, head_size), "default")
+
+
+def _approve(
+    backend: str, num_heads: int, *, device: torch.device, precision: str, head_size: int
+) -> tuple[Launcher, Verdict]:
+    call = {"device": device, "precision": precision, "head_size": head_size}
+    launcher, verdict = approve(backend, **call, num_heads=num_heads)
+    _variants[backend, device, precision, head_size] = verdict.variant or "default"
+    return launcher, verdict
 
 
 def _is_interpreting() -> bool:

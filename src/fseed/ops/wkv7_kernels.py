@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from fseed.ops.carried_state import CarriedState, sum_squares
-from fseed.ops.kernel_backends import approved_launcher
+from fseed.ops.kernel_backends import approved_launcher, approved_variant
 from fseed.ops.kernel_dtype import kernel_dtype
-from fseed_kernels.launchers import Launcher
+from fseed_kernels.launchers import Launcher, saved_chunk_size
 from fseed_kernels.problem import (
     ROWS_PER_SQUARE,
     Carried,
@@ -22,7 +22,6 @@ from fseed_kernels.problem import (
     check_inputs,
     scratch_dtypes,
 )
-from fseed_kernels.wkv7_triton.sizes import chunk_size
 
 DECODE_TOKENS = 16  # without gradient, so few tokens run one after the other, in float32
 
@@ -134,7 +133,8 @@ def _(
     lengths, backend, precision,
 ):  # fmt: skip
     b, t, h, d = r.shape
-    size = chunk_size(precision, d)
+    call = {"device": r.device, "precision": precision, "head_size": d}
+    size = saved_chunk_size(backend, **call, variant=approved_variant(backend, **call))
     chunks = (t + size - 1) // size
     scratch, inverse = scratch_dtypes(precision)
     blocks = (b * h, chunks)
@@ -217,6 +217,7 @@ def wkv7_backward(
     lengths: Tensor | None,
     backend: str,
     precision: str,
+    needs_gate: bool,
     needs_carried: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of the six inputs, initial_state, gate and carried_state.
@@ -232,6 +233,7 @@ def wkv7_backward(
         carried=_carried(carried_state, carried_squares, gate, clip),
         lengths=lengths,
         precision=precision,
+        needs_gate=needs_gate,
         needs_carried=needs_carried,
     )
     carried_gradients = [
@@ -253,11 +255,12 @@ def wkv7_backward(
 @wkv7_backward.register_fake
 def _(
     r, decay_logit, k, v, alpha, beta, step, query, total, states, inverse, dy, dfinal_state,
-    carried_state, carried_squares, gate, clip, lengths, backend, precision, needs_carried,
+    carried_state, carried_squares, gate, clip, lengths, backend, precision, needs_gate,
+    needs_carried,
 ):  # fmt: skip
     b, _, h, d = r.shape
     inputs = [torch.empty_like(x) for x in (r, decay_logit, k, v, alpha, beta)]
-    dgate = (b, h) if gate is not None else (0,)
+    dgate = (b, h) if needs_gate else (0,)
     dcarried = (b, h, d, d) if needs_carried else (0,)
     return (*inputs, *(total.new_empty(s) for s in ((b, h, d, d), dgate, dcarried)))
 
@@ -280,10 +283,18 @@ def _backward(ctx: Any, dy: Tensor | None, dfinal_state: Tensor | None, *_: Any)
     dy = torch.zeros_like(kept[0]) if dy is None else dy.contiguous()
     if dfinal_state is not None:
         dfinal_state = dfinal_state.contiguous()
-    needs_carried = carried_state is not None and ctx.needs_input_grad[7]
+    needs_carried, needs_gate = ctx.needs_input_grad[7], ctx.needs_input_grad[9]
     carried = (carried_state, carried_squares, gate, ctx.clip)
     gradients = wkv7_backward(
-        *kept, dy, dfinal_state, *carried, lengths, ctx.backend, ctx.precision, needs_carried
+        *kept,
+        dy,
+        dfinal_state,
+        *carried,
+        lengths,
+        ctx.backend,
+        ctx.precision,
+        needs_gate,
+        needs_carried,
     )
     *inputs, dinitial_state, dgate, dcarried = gradients
     return (
@@ -291,7 +302,7 @@ def _backward(ctx: Any, dy: Tensor | None, dfinal_state: Tensor | None, *_: Any)
         dinitial_state if ctx.has_initial_state else None,
         dcarried if needs_carried else None,
         None,
-        dgate if gate is not None else None,
+        dgate if needs_gate else None,
         *(None,) * 4,
     )
 

@@ -261,6 +261,7 @@ DEV void nb_sync(int id, int n) { emulator::meet(emulator::block.named[id], n, t
 DEV void nb_arrive(int id, int n) { emulator::meet(emulator::block.named[id], n, false, [] {}); }
 DEV float shx(float v, int m) { return emulator::exchange(v, emulator::lane() ^ m); }
 DEV uint32_t shfl(uint32_t v, int lane) { return emulator::exchange(v, lane); }
+DEV int opaque(int x) { return x; }
 DEV void await_previous() { emulator::fiber().may_access = true; }
 DEV float as_f(uint32_t x) {
   float f;

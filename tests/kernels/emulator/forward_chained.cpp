@@ -7,3 +7,4 @@
   }
 FORM(forward_chained_1)
 FORM(forward_chained_2)
+FORM(forward_chained_pairs)

@@ -30,6 +30,11 @@ DEV void nb_sync(int id, int n) { asm volatile("bar.sync %0, %1;" ::"r"(id), "r"
 DEV void nb_arrive(int id, int n) {
   asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(n) : "memory");
 }
+// x; the compiler does not know that it is
+DEV int opaque(int x) {
+  asm volatile("" : "+r"(x));
+  return x;
+}
 DEV float shx(float v, int m) { return __shfl_xor_sync(0xffffffffu, v, m); }
 DEV uint32_t shfl(uint32_t v, int lane) { return __shfl_sync(0xffffffffu, v, lane); }
 DEV float as_f(uint32_t x) { return __uint_as_float(x); }

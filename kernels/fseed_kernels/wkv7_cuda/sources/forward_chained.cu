@@ -7,7 +7,7 @@
 // than fit the device at a time. Results are those of the two kernels, bit for bit.
 #include "flags.h"
 #include "forward_chunk.h"
-#include "forward_scan.h"
+#include "forward_pairs.h"
 
 struct ForwardChained {
   ForwardChunk chunk;
@@ -17,7 +17,8 @@ struct ForwardChained {
 };
 
 enum { STAGE_BYTES = Stage<4, true>::BYTES, OWN_BLOCKS = 2 * STAGE_BYTES };
-static_assert(OWN_BLOCKS + 4 * BLOCK_BYTES <= SHARED_BYTES, "a scan needs no more than a chunk");
+static_assert(OWN_BLOCKS + 4 * BLOCK_BYTES <= SHARED_BYTES && 2 * PAIR_BYTES <= SHARED_BYTES,
+              "a scan needs no more than a chunk");
 
 // a head of a scan: `known` of its chunks have been seen
 struct ScannedHead {
@@ -75,7 +76,7 @@ DEV void publish_chunk(const ForwardChained& x, int c, int bh, const Lane& me) {
   if (TID == 0) publish(x.flags + chunk.id);
 }
 
-template <int HEADS>
+template <int HEADS, bool PAIRS = false>
 DEV void forward_chained(const ForwardChained& x) {
   await_previous();
   const Lane me = this_lane();
@@ -84,7 +85,9 @@ DEV void forward_chained(const ForwardChained& x) {
   const int first_head = BX / blocks * x.group, i = BX % blocks - num_scans;
   if (i < 0) {
     const int first = first_head + (i + num_scans) * HEADS;
-    if (first < x.num_heads) scan_heads<HEADS>(x, first, me);
+    if (first >= x.num_heads) return;
+    if constexpr (PAIRS) scan_pairs(x.scan, x.flags, x.num_heads, first, me);
+    else scan_heads<HEADS>(x, first, me);
   } else {
     const int bh = first_head + i % x.group;
     if (bh < x.num_heads) publish_chunk(x, i / x.group, bh, me);
@@ -93,3 +96,4 @@ DEV void forward_chained(const ForwardChained& x) {
 
 KERNEL(128, 3) forward_chained_1(const ForwardChained x) { forward_chained<1>(x); }
 KERNEL(128, 3) forward_chained_2(const ForwardChained x) { forward_chained<2>(x); }
+KERNEL(128, 3) forward_chained_pairs(const ForwardChained x) { forward_chained<2, true>(x); }

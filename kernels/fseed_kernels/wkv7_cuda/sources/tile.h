@@ -47,10 +47,11 @@ struct Lane {
   int g, c2;      // its rows (g, g + 8) and columns (c2, c2 + 1 of every 8) in sums
   int mi, r8;     // what it addresses for ldmatrix and stmatrix
 };
-DEV Lane this_lane() {
-  const int id = TID & 31, w = TID >> 5;
+DEV Lane lane_of(int thread) {
+  const int id = thread & 31, w = thread >> 5;
   return Lane{id, w, 16 * w, id >> 2, (id & 3) * 2, id >> 3, id & 7};
 }
+DEV Lane this_lane() { return lane_of(TID); }
 
 // which products of a row token and a column token are kept
 enum Part { NONE, LOWER, STRICT_LOWER, UPPER, STRICT_UPPER };
