@@ -19,6 +19,9 @@ TENSORS_OF_KERNEL = {
     "backward_values": 13,  # six inputs, dy, S, dE, X -> dv, U, dZ
     "backward_keys": 16,  # six inputs, dy, S, dE, U, dZ -> five gradients
     "backward_chunk": 16,  # six inputs, dy, S, dE, X -> six gradients
+    # as the two kernels that they replace; what passes from one part to the other may stay in L2
+    "forward_chained": 17,
+    "backward_chained": 20,
 }
 
 

@@ -128,6 +128,31 @@ def check_inputs(inputs: Inputs, *, initial_state: Tensor | None, lengths: Tenso
         check_tensor("lengths", lengths, shape=(b,), like=inputs.r, dtype=torch.int32)
 
 
+def check_saved(
+    saved: Saved, inputs: Inputs, *, chunk_size: int, dtypes: tuple[torch.dtype, torch.dtype]
+) -> None:
+    """Refuse what another forward pass kept: other sizes, chunks, backend or device.
+
+    ``dtypes`` as of ``scratch_dtypes``.
+
+    Raises:
+        ValueError: naming the tensor, what it is and what is expected.
+    """
+    b, t, h, d = inputs.sizes
+    chunks = (b * h, num_chunks(t, chunk_size))
+    scratch, inverse = dtypes
+    expected = {
+        "step": ((d, d), scratch),
+        "query": ((chunk_size, d), scratch),
+        "total": ((d,), torch.float32),
+        "states": ((d, d), scratch),
+        "inverse": ((chunk_size, chunk_size), inverse),
+    }
+    for name, (size, dtype) in expected.items():
+        tensor = getattr(saved, name)
+        check_tensor(f"saved.{name}", tensor, shape=(*chunks, *size), like=inputs.r, dtype=dtype)
+
+
 def check_tensor(
     name: str, tensor: Tensor, *, shape: tuple[int, ...], like: Tensor, dtype: torch.dtype
 ) -> None:

@@ -14,9 +14,14 @@ from fseed_kernels.wkv7_cuda import launch
 from fseed_kernels.wkv7_cuda.compile import kernel_table
 from fseed_kernels.wkv7_cuda.load import parameters_of
 
-from . import emulator
 from .problems import Problem, build_problem
-from .test_cuda_launch import emulated, forward, needs_emulator, needs_gpu
+from .test_cuda_launch import (
+    emulated,
+    forward,
+    needs_emulator,
+    needs_gpu,
+    run_chained_backward,
+)
 
 
 class Emulated:
@@ -30,12 +35,9 @@ class Emulated:
         self.flags: list[int] = []
 
     def __call__(self, grid: tuple[int, int], stream: int, values: Sequence[float]) -> None:
-        packed = ctypes.c_char_p(parameters_of("backward_chained").values.pack(*values))
-        run = emulator.load("backward_chained").backward_chained_cpu
-        failed = run(packed, grid[0], emulator.ORDERS[self.order], self.backwards)
-        if failed:
-            raise RuntimeError(emulator.FAILURES[failed])
-        t, (address, heads, _) = int(values[13]), (int(value) for value in values[-3:])
+        packed = parameters_of("backward_chained").values.pack(*values)
+        run_chained_backward(packed, grid[0], order=self.order, backwards=self.backwards)
+        t, (address, heads, _) = int(values[14]), (int(value) for value in values[-3:])
         self.flags = list((ctypes.c_int * (heads * -(-t // 64))).from_address(address))
 
     @contextmanager
@@ -48,12 +50,12 @@ def use_emulator(
     monkeypatch: pytest.MonkeyPatch,
     order: str = "ascending",
     *,
-    scans: int = 99,
+    group: int = 99,
     backwards: bool = False,
 ) -> Emulated:
     kernels = Emulated(order, backwards=backwards)
     monkeypatch.setattr(launch, "open_device", kernels.open_device)
-    monkeypatch.setattr(launch, "num_multiprocessors", lambda device: scans)
+    monkeypatch.setattr(launch, "BACKWARD_GROUP", group)
     return kernels
 
 
@@ -79,7 +81,7 @@ def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 
 CASES = [
-    # order of the emulator, T, lengths, heads per sample, scans at a time
+    # order of the emulator, T, lengths, heads per sample, heads of a group
     ("ascending", 577, None, 1, 99),  # more chunks than stages
     ("descending", 200, [70, 200], 1, 99),
     ("ascending", 65, [65, 0, 3], 1, 2),  # groups of two heads, the last with one
@@ -88,22 +90,22 @@ CASES = [
 
 
 @needs_emulator
-@pytest.mark.parametrize(("order", "t", "lengths", "h", "scans"), CASES)
+@pytest.mark.parametrize(("order", "t", "lengths", "h", "group"), CASES)
 def test_equal_to_two_launches(
     order: str,
     t: int,
     lengths: list[int] | None,
     h: int,
-    scans: int,
+    group: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    kernels = use_emulator(monkeypatch, order, scans=scans)
+    kernels = use_emulator(monkeypatch, order, group=group)
     b = 1 if lengths is None else len(lengths)
     problem = build_problem(b=b, t=t, h=h, dtype=torch.bfloat16, lengths=lengths, with_carried=True)
     outputs = forward(problem)
-    expected = backward(problem, outputs, form="rows")
-    assert expected["gate"].isfinite().all()
-    assert_equal(backward(problem, outputs, form="chained"), expected)
+    expected = backward(problem, outputs, form="rows", needs_carried=True)
+    assert all(tensor.isfinite().all() for tensor in expected.values())
+    assert_equal(backward(problem, outputs, form="chained", needs_carried=True), expected)
     # a flag for every chunk with tokens
     starts = torch.arange(0, t, 64)
     true = starts < torch.tensor(lengths or [t] * b)[:, None]
@@ -120,7 +122,7 @@ def test_a_chunk_waits_for_its_flag(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_emulator
-@pytest.mark.parametrize("form", ["rows", "columns_1", "chained"])
+@pytest.mark.parametrize("form", ["rows", "chained"])
 @pytest.mark.parametrize("needs_carried", [False, True])
 def test_a_frozen_gate_has_no_gradient(
     form: str, needs_carried: bool, monkeypatch: pytest.MonkeyPatch
@@ -132,14 +134,6 @@ def test_a_frozen_gate_has_no_gradient(
     del expected["gate"]
     found = backward(problem, outputs, form=form, needs_carried=needs_carried, needs_gate=False)
     assert_equal(found, expected)
-
-
-def test_form_of_the_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "CHAINED_BACKWARD", 64)
-    forms = [launch.backward_form(num_heads) for num_heads in (1, 63, 64, 400)]
-    assert forms == ["columns_1", "columns_4", "chained", "chained"]
-    monkeypatch.setattr(launch, "CHAINED_BACKWARD", None)
-    assert launch.backward_form(400) == "rows"
 
 
 @pytest.mark.gpu

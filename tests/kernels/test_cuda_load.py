@@ -116,7 +116,7 @@ def test_a_kernel_may_start_before_the_one_ahead_is_done(
 ) -> None:
     driver.answers[75] = major
     monkeypatch.setattr(load, "DEPENDENT_LAUNCH", switch)
-    load.loaded_kernels(0)["backward_scan_rows"]((1, 1), 0, [0] * 12 + [0.0, 1, 1])
+    load.loaded_kernels(0)["backward_scan_rows"]((1, 1), 0, [0] * 13 + [0.0, 1, 1])
     (launch,) = driver.launches
     assert launch["numAttrs"] == attributes
     (attribute,) = launch["attrs"]
@@ -127,7 +127,7 @@ def test_a_failed_launch_names_kernel_and_error(driver: Driver) -> None:
     kernel = load.loaded_kernels(0)["backward_scan_rows"]
     driver.result = Result.CUDA_ERROR_INVALID_VALUE
     with pytest.raises(RuntimeError, match="backward_scan_rows: CUDA_ERROR_INVALID_VALUE"):
-        kernel((1, 1), 0, [0] * 12 + [0.0, 1, 1])
+        kernel((1, 1), 0, [0] * 13 + [0.0, 1, 1])
 
 
 def test_a_device_with_little_shared_memory_is_refused(driver: Driver) -> None:

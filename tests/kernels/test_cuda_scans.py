@@ -1,6 +1,7 @@
 """The CUDA scans on a CPU (emulator) against the same recurrence in float64."""
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fseed_kernels.problem import Carried
+from fseed_kernels.problem import MEAN_SQUARE_FLOOR, Carried
 from fseed_kernels.reference import carried_reference, relative_error
 from fseed_kernels.wkv7_cuda.compile import kernel_table
 from fseed_kernels.wkv7_cuda.load import parameters_of
@@ -19,11 +20,12 @@ pytestmark = pytest.mark.skipif(
     emulator.compiler() is None, reason="no g++ in PATH: the CUDA sources cannot run on a CPU"
 )
 
-FORMS = {"rows": 1, "columns_1": 4, "columns_2": 2, "columns_4": 1}  # CTAs per head
+FORMS = {"rows": 1, "columns_1": 4, "columns_2": 2, "columns_4": 1}  # CTAs per head; backward: rows
 GUARD = 512  # elements on either side of an output
 SENTINEL = -77.0
 TOLERANCE = 6e-3  # the state is rounded to bf16 once per chunk
 NO_CLIP = float("inf")
+NEEDED = ("dgate", "dcarried_state")  # gradients of what is carried
 
 
 @dataclass(frozen=True)
@@ -135,20 +137,23 @@ def run_forward(
 
 
 def run_backward(
-    scan: Scan, form: str, *, final: bool = True, order: str = "ascending"
+    scan: Scan, *, final: bool = True, order: str = "ascending", needed: Sequence[str] = NEEDED
 ) -> dict[str, Tensor]:
     b, h = scan.sizes
     dstates, whole_dstates = guarded(tuple(scan.step.shape), torch.bfloat16)
     dinitial, whole_dinitial = guarded((b, h, 64, 64), torch.float32)
-    partials, whole_partials = guarded((b, h, 4), torch.float32)
+    dgate, whole_dgate = guarded((b, h), torch.float32)
+    dcarried, whole_dcarried = guarded((b, h, 64, 64), torch.float32)
+    needed = () if scan.carried is None else needed
     lengths = lengths_tensor(scan)
     values = [scan.step, scan.query, scan.tokens, scan.total, lengths]
     values += [scan.state if final else None, *start(scan.carried)]
-    values += [dstates, dinitial, None if scan.carried is None else partials]
-    values += [bound(scan.carried), scan.t, h]
-    launch(f"backward_scan_{form}", values, b * h, order)
-    check_guards(whole_dstates, whole_dinitial, whole_partials)
-    return {"dstates": dstates, "dinitial_state": dinitial, "gate_partials": partials}
+    values += [dstates, dinitial, dgate if "dgate" in needed else None]
+    values += [dcarried if "dcarried_state" in needed else None, bound(scan.carried), scan.t, h]
+    launch("backward_scan_rows", values, b * h, order)
+    check_guards(whole_dstates, whole_dinitial, whole_dgate, whole_dcarried)
+    states = {"dstates": dstates, "dinitial_state": dinitial}
+    return states | {"dgate": dgate, "dcarried_state": dcarried}
 
 
 def check_guards(*wholes: Tensor) -> None:
@@ -196,7 +201,14 @@ def expected_backward(scan: Scan, *, final: bool = True) -> dict[str, Tensor]:
         n = carried_reference(replace(carried, clip=0.0, gate=torch.ones_like(carried.gate)))
         u = carried.gate[..., None, None] * n
         delta = dinitial * (u.abs() <= bound(carried))
-        expected["gate_partials"] = (delta * n).unflatten(2, (4, 16)).sum((3, 4))
+        dgate = expected["dgate"] = (delta * n).sum((2, 3))
+        mean, rms = torch.zeros_like(dgate), torch.ones_like(dgate)
+        if carried.squares is not None:
+            mean_square = carried.squares.double().sum(2) / 64**2
+            mean = dgate / 64**2 * (mean_square > MEAN_SQUARE_FLOOR)
+            rms = mean_square.clamp(min=MEAN_SQUARE_FLOOR).sqrt()
+        factor = (carried.gate / rms)[..., None, None]
+        expected["dcarried_state"] = factor * (delta - n * mean[..., None, None])
     return expected
 
 
@@ -230,13 +242,30 @@ def test_forward(t: int, lengths: list[int], h: int, carried: str) -> None:
 @pytest.mark.parametrize(("t", "lengths", "h", "carried"), CASES)
 def test_backward(t: int, lengths: list[int], h: int, carried: str) -> None:
     scan = build_scan(t, lengths, h=h, carried=carried, forward=False)
-    found = {form: run_backward(scan, form) for form in FORMS}
-    check(found["rows"], expected_backward(scan))
-    assert_same(found)
+    check(run_backward(scan), expected_backward(scan))
+
+
+@pytest.mark.parametrize("needed", [(), ("dgate",), ("dcarried_state",)])
+def test_gradients_of_what_is_carried_only_if_needed(needed: tuple[str, ...]) -> None:
+    scan = build_scan(65, [65, 3], carried="clip", forward=False)
+    found, everything = run_backward(scan, needed=needed), run_backward(scan)
+    for name in NEEDED:
+        if name not in needed:
+            everything[name].fill_(SENTINEL)
+    assert_same({"found": found, "expected": everything})
+
+
+def test_rms_at_its_floor_is_a_constant() -> None:
+    scan = build_scan(65, [65], carried="clip", forward=False)
+    assert scan.carried is not None
+    assert scan.carried.squares is not None
+    tiny = replace(scan.carried, state=scan.carried.state * 1e-8, squares=scan.carried.squares * 0)
+    scan = replace(scan, carried=tiny)
+    check(run_backward(scan), expected_backward(scan))
 
 
 def assert_same(found: dict[str, dict[str, Tensor]]) -> None:
-    """The form of a scan changes no bit."""
+    """Every bit is the same."""
     for one, other in pairwise(found):
         for name, tensor in found[one].items():
             assert torch.equal(tensor, found[other][name]), (one, other, name)
@@ -245,16 +274,17 @@ def assert_same(found: dict[str, dict[str, Tensor]]) -> None:
 @pytest.mark.parametrize("form", ["rows", "columns_1"])
 def test_a_long_row_wraps_the_stages(form: str) -> None:
     """More chunks than stages; both orders of the emulator (races, waits)."""
-    forward, backward = build_scan(577, [577]), build_scan(577, [577], forward=False)
-    first = run_forward(forward, form), run_backward(backward, form)
-    check(first[0], expected_forward(forward))
-    check(first[1], expected_backward(backward))
-    again = (
-        run_forward(forward, form, order="descending"),
-        run_backward(backward, form, order="descending"),
-    )
-    for one, other in zip(first, again, strict=True):
-        assert all(torch.equal(one[name], other[name]) for name in one)
+    scan = build_scan(577, [577])
+    found = {order: run_forward(scan, form, order=order) for order in emulator.ORDERS}
+    check(found["ascending"], expected_forward(scan))
+    assert_same(found)
+
+
+def test_a_long_row_wraps_the_stages_backwards() -> None:
+    scan = build_scan(577, [577], carried="clip", forward=False)
+    found = {order: run_backward(scan, order=order) for order in emulator.ORDERS}
+    check(found["ascending"], expected_backward(scan))
+    assert_same(found)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -265,15 +295,18 @@ def test_nothing_given_and_nothing_kept(form: str) -> None:
     assert (found.pop("states") == SENTINEL).all()
     del expected["states"]
     check(found, expected)
+
+
+def test_no_gradient_of_the_final_state_and_nothing_carried() -> None:
     scan = build_scan(65, [65], forward=False)
-    found = run_backward(scan, form, final=False)
+    found = run_backward(scan, final=False)
     check(found, expected_backward(scan, final=False))
-    assert (found["gate_partials"] == SENTINEL).all()
+    assert all((found[name] == SENTINEL).all() for name in NEEDED)
 
 
-@pytest.mark.parametrize("direction", ["forward", "backward"])
-@pytest.mark.parametrize("form", FORMS)
-def test_shared_memory_is_what_the_table_says(direction: str, form: str) -> None:
-    name = f"{direction}_scan_{form}"
-    kernel = getattr(emulator.load(f"{direction}_scan"), f"{name}_cpu")
+@pytest.mark.parametrize(
+    "name", [*(f"forward_scan_{form}" for form in FORMS), "backward_scan_rows"]
+)
+def test_shared_memory_is_what_the_table_says(name: str) -> None:
+    kernel = getattr(emulator.load(name.rsplit("_scan_")[0] + "_scan"), f"{name}_cpu")
     assert kernel(None, 0, 0, 0) == kernel_table()[name].shared_bytes

@@ -86,6 +86,10 @@ def test_mix_output(t: int, h: int, d: int) -> None:
     check(build_mix_output(b=2, t=t, h=h, d=d, **ON_CPU))
 
 
+def test_mix_output_adds_the_eps_it_is_given() -> None:
+    check(build_mix_output(b=1, t=5, h=2, d=16, eps=0.7, **ON_CPU))
+
+
 def test_a_key_of_zeros_has_a_direction_of_zeros() -> None:
     neighbour = build_wkv7_inputs(b=1, t=3, h=1, d=16, first_layer=True, **ON_CPU)
     neighbour.leaves["k"][0, 1] = 0
@@ -157,7 +161,7 @@ def test_norm_shift_mix_refuses(changes: dict[str, Tensor], message: str) -> Non
 def test_head_kernels_refuse() -> None:
     x, vector = torch.zeros(2, 3, 48), torch.zeros(48)
     with pytest.raises(ValueError, match="head size 48; the kernels have 16, 32, 64"):
-        mix_output.forward(x, x, x, x, x, vector, vector, torch.zeros(1, 48))
+        mix_output.forward(x, x, x, x, x, vector, vector, torch.zeros(1, 48), eps=1e-5)
     with pytest.raises(ValueError, match="C a multiple of 32"):
         wkv7_inputs.forward(x, x, x, vector, vector, vector, vector, head_size=32)
     with pytest.raises(ValueError, match="k_a has shape"):

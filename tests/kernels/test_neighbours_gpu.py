@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from fseed_kernels.neighbours import relu_squared
+from fseed_kernels.neighbours.check import find_error
 from tests.kernels.neighbour_forms import (
     Neighbour,
     build_mix_output,
@@ -90,6 +91,12 @@ def test_bfloat16_is_no_worse_than_plain_pytorch(build: partial[Neighbour]) -> N
         if not error <= 1.2 * max(plain[name], 2**-9)
     }
     assert not worse, worse
+
+
+@pytest.mark.parametrize("head_size", [16, 64])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_the_check_before_the_first_use_passes(dtype: torch.dtype, head_size: int) -> None:
+    assert find_error(device=torch.device("cuda"), dtype=dtype, head_size=head_size) == ""
 
 
 def test_relu_squared_beyond_2_to_the_31_entries() -> None:

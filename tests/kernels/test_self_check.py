@@ -23,6 +23,9 @@ def plain_forward(
     inputs: Inputs, *, initial_state, carried=None, lengths=None, precision="high", keep=True
 ) -> Outputs:
     """The token loop in the place of kernels; what it needs again is kept in ``saved``."""
+    b, _, h, d = inputs.sizes
+    if initial_state is None:
+        initial_state = inputs.r.new_zeros(b, h, d, d)
     state = initial_state if carried is None else initial_state + carried_reference(carried)
     y, final_state = recurrence(inputs, state, lengths)
     squares = final_state.square().unflatten(2, (-1, 16)).sum((3, 4))
@@ -42,7 +45,9 @@ def plain_backward(
         outputs = plain_forward(
             Inputs(*leaves[:6]), initial_state=leaves[6], carried=carried, lengths=lengths
         )
-        loss = (outputs.y * dy).sum() + (outputs.final_state * dfinal_state).sum()
+        loss = (outputs.y * dy).sum()
+        if dfinal_state is not None:
+            loss = loss + (outputs.final_state * dfinal_state).sum()
         gradients = torch.autograd.grad(loss, leaves)
     missing = (None,) * (9 - len(gradients))
     return Gradients(*gradients, *missing)
@@ -119,6 +124,8 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def use(monkeypatch: pytest.MonkeyPatch, **variants: Launcher) -> list[str]:
     """Put launchers in the place of the Triton variants; returns the log of forward calls."""
     calls: list[str] = []
+    monkeypatch.setattr(self_check, "FULL_TOKENS", 20)
+    monkeypatch.setattr(self_check, "SHORT_LENGTHS", (30, 7))
 
     def load(backend: str, variant: str = "default") -> Launcher:
         def forward(*args: object, **kwargs: object) -> Outputs:
@@ -178,6 +185,26 @@ def test_kernels_that_are_all_wrong_are_refused_in_one_line_also_by_the_next_pro
         assert "k is off by 2.0e-02" in str(caught.value)
         assert "RuntimeError: illegal memory access" in str(caught.value)
         assert len(str(caught.value).splitlines()) == 1
+
+
+def test_too_little_memory_is_no_verdict(monkeypatch: pytest.MonkeyPatch, machine: Path) -> None:
+    def exhausted(*args: object, **kwargs: object) -> Outputs:
+        raise torch.OutOfMemoryError("no more")
+
+    use(monkeypatch, default=replace(PLAIN, forward=exhausted), safe=PLAIN)
+    with pytest.raises(KernelUnavailable, match="not enough memory for the self-check"):
+        approve()
+    use(monkeypatch, default=PLAIN, safe=PLAIN)
+    assert approve()[1].variant == "default"
+
+
+def test_a_folder_that_cannot_be_written_only_warns(
+    monkeypatch: pytest.MonkeyPatch, machine: Path
+) -> None:
+    monkeypatch.setenv("FSEED_CACHE", "/proc/none")
+    use(monkeypatch, default=PLAIN, safe=PLAIN)
+    with pytest.warns(UserWarning, match="self-check of the kernels is not kept"):
+        assert approve()[1].variant == "default"
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"key": 1}'])

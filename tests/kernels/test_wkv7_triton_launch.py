@@ -69,5 +69,5 @@ def test_refusals() -> None:
     large = build_problem(b=1, t=64, h=1, d=64)
     saved = launch.forward(large.inputs, **start_of(large), precision="bf16", keep=True).saved
     call = {"carried": None, "lengths": None, "precision": "bf16"}
-    with pytest.raises(ValueError, match=r"saved.query has shape \(1, 1, 64, 64\)"):
+    with pytest.raises(ValueError, match=r"saved\.(step|query) has shape"):
         launch.backward(large.inputs, saved, large.dy, None, **call, variant="safe")

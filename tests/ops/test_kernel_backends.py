@@ -3,7 +3,12 @@ import torch
 
 from fseed.errors import UserError
 from fseed.ops import kernel_backends
-from fseed.ops.kernel_backends import ResolvedBackend, approved_launcher, resolve_backend
+from fseed.ops.kernel_backends import (
+    ResolvedBackend,
+    approved_launcher,
+    require_kernels,
+    resolve_backend,
+)
 from fseed_kernels.errors import KernelUnavailable
 from fseed_kernels.self_check import Verdict
 
@@ -23,13 +28,15 @@ def verdicts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Verdict | None]:
         return f"launcher of {backend}", verdict
 
     monkeypatch.setattr(kernel_backends, "approve", approve)
+    monkeypatch.setattr(kernel_backends, "device_problem", lambda *_, **__: "")
     monkeypatch.setattr(kernel_backends, "_approved", {})
+    monkeypatch.setattr(kernel_backends, "_variants", {})
     return found
 
 
 def test_auto_takes_the_fastest_that_passes_and_says_what_it_passed_over(verdicts):
     resolved = resolve_backend("auto", device=GPU, **CALL)
-    assert resolved == ResolvedBackend("cuda", "default", ())
+    assert resolved == ResolvedBackend("cuda", "bf16", "default", ())
     verdicts |= {"cuda": None, "triton": Verdict("safe", ("variant default: v is off",))}
     resolved = resolve_backend("auto", device=GPU, **CALL)
     assert resolved.name == "triton"
@@ -40,8 +47,37 @@ def test_auto_takes_the_fastest_that_passes_and_says_what_it_passed_over(verdict
     assert (resolved.name, resolved.variant, len(resolved.refused)) == ("chunked", None, 2)
 
 
+def test_every_choice_of_sizes_up_to_the_largest_batch_is_checked(verdicts, monkeypatch):
+    asked = []
+
+    def approve(backend: str, *, num_heads: int, **call: object) -> tuple[str, Verdict]:
+        asked.append(num_heads)
+        return "launcher", Verdict("safe" if num_heads > 90 else "default", ())
+
+    monkeypatch.setattr(kernel_backends, "approve", approve)
+    assert resolve_backend("cuda", device=GPU, **CALL).variant == "default and safe"
+    assert len(asked) == len(set(asked)) > 2
+    assert resolve_backend("cuda", device=GPU, **CALL | {"num_heads": 12}).variant == "default"
+
+
+def test_what_a_backend_never_does_is_recorded_without_a_warning(verdicts, monkeypatch, caplog):
+    verdicts["triton"] = Verdict("default", ())
+    limit = {"cuda": "it has head size 64 only, not 32", "triton": ""}
+    monkeypatch.setattr(kernel_backends, "device_problem", lambda name, **_: limit[name])
+    resolved = resolve_backend("auto", device=GPU, **CALL)
+    assert resolved.name == "triton"
+    assert resolved.refused == ("cuda: it has head size 64 only, not 32",)
+    assert caplog.records == []
+
+
+def test_a_model_on_kernels_without_a_gpu_is_refused_in_one_line(monkeypatch):
+    monkeypatch.setattr(kernel_backends, "_is_interpreting", lambda: False)
+    with pytest.raises(KernelUnavailable, match="need a CUDA device, the tensors are on cpu"):
+        require_kernels(CPU)
+
+
 def test_auto_on_a_cpu_is_the_plain_backend(verdicts):
-    assert resolve_backend("auto", device=CPU, **CALL) == ResolvedBackend("chunked", None, ())
+    assert resolve_backend("auto", device=CPU, **CALL) == ResolvedBackend("chunked", None, None, ())
 
 
 def test_a_backend_that_is_asked_for_is_refused_not_replaced(verdicts):

@@ -56,6 +56,7 @@ print("compiled without a break", len(parameters))
 """
 
 
+@pytest.mark.slow
 def test_gradients_equal_the_plain_backend_and_compilation_has_no_break():
     environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     result = subprocess.run(

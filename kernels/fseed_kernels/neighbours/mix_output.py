@@ -1,6 +1,6 @@
 """What follows WKV7: group norm per head, bonus and gate, in one pass.
 
-    out = (GroupNorm(y) + (sum_D r k r_k) v) * g        eps of the norm = D * 1e-5
+    out = (GroupNorm(y) + (sum_D r k r_k) v) * g
 
 B batch, T tokens, H heads, D head size, C = H * D; y r k v g out [B, T, C]; a row is a token. A
 program walks through tiles of ROWS rows of one head; a head fits a tile, so the backward pass
@@ -26,8 +26,6 @@ from fseed_kernels.neighbours.launching import (
     tiles_per_program,
 )
 from fseed_kernels.problem import check_tensor
-
-EPS_PER_CHANNEL = 1e-5
 
 
 class Gradients(NamedTuple):
@@ -122,6 +120,7 @@ def mix_output_backward(
 def forward(
     y: Tensor, r: Tensor, k: Tensor, v: Tensor, g: Tensor,
     weight: Tensor, bias: Tensor, r_k: Tensor,
+    *, eps: float,
 ) -> Tensor:  # fmt: skip
     """Return out [B, T, C].
 
@@ -129,6 +128,7 @@ def forward(
         y, r, k, v, g: [B, T, C] contiguous, all bfloat16 or all float32.
         weight, bias: of the group norm, [C], float32 or the dtype of y.
         r_k: [H, D], float32 or the dtype of y.
+        eps: of the group norm.
 
     Raises:
         ValueError: naming the tensor, what it is and what is allowed.
@@ -141,6 +141,7 @@ def forward(
         mix_output_forward[grid](
             *(y, r, k, v, g, weight, bias, r_k, out),
             *(num_rows, num_tiles),
+            EPS=eps,
             **_sizes(h, d),
         )
     return out
@@ -149,6 +150,7 @@ def forward(
 def backward(
     y: Tensor, r: Tensor, k: Tensor, v: Tensor, g: Tensor,
     weight: Tensor, bias: Tensor, r_k: Tensor, dout: Tensor,
+    *, eps: float,
 ) -> Gradients:  # fmt: skip
     """Return the gradients of all inputs of ``forward``, given dout like y.
 
@@ -166,14 +168,15 @@ def backward(
             *(y, r, k, v, g, weight, bias, r_k, dout),
             *gradients,
             *(partial, num_rows, num_tiles),
+            EPS=eps,
             **_sizes(h, d),
         )
     return Gradients(*gradients, sums=partial.sum(0))
 
 
-def _sizes(h: int, d: int) -> dict[str, float]:
+def _sizes(h: int, d: int) -> dict[str, int]:
     """One 16-byte access per thread and tensor in bf16, so all loads of a tile are in flight."""
-    return {"EPS": EPS_PER_CHANNEL * d, "H": h, "D": d, "ROWS": TILE // d, "num_warps": 4}
+    return {"H": h, "D": d, "ROWS": TILE // d, "num_warps": 4}
 
 
 def _check(

@@ -15,15 +15,13 @@ from fseed_kernels.problem import (
     Outputs,
     Saved,
     check_inputs,
+    check_saved,
     check_tensor,
     num_chunks,
+    scratch_dtypes,
 )
 from fseed_kernels.wkv7_cuda.load import loaded_kernels
-from fseed_kernels.wkv7_triton.carried import (
-    carried_arguments,
-    check_carried,
-    launch_carried_gradient,
-)
+from fseed_kernels.wkv7_triton.carried import carried_arguments, check_carried
 
 HEAD_SIZE = CHUNK_SIZE = 64
 # form of the scans (sources/scan.h) -> CTAs per head
@@ -34,9 +32,12 @@ SCAN_FORMS = ((32, "columns_1"), (48, "columns_2"), (95, "columns_4"))
 CHAINED_HEADS = {"chained_1": 1, "chained_2": 2, "chained_pairs": 2}
 # smallest B * H -> form of the forward pass instead of scan_form, the largest first
 CHAINED_FORMS: tuple[tuple[int, str], ...] = ()
-# smallest B * H whose backward pass is one launch (sources/backward_chained.cu); None: none is
-CHAINED_BACKWARD: int | None = None
 CHAINED_GROUP = 132  # most heads that are scanned at a time
+# The same for the backward pass in one launch (sources/backward_chained.cu). H100, milliseconds:
+#   B x T x H          48 heads   132 heads   two launches
+#   8 x 4096 x 12      0.429      0.439       0.449
+#   32 x 2048 x 12     0.842      0.872       0.867
+BACKWARD_GROUP = 48
 
 
 # a kernel: called with grid, stream handle and values of its parameters
@@ -52,13 +53,6 @@ def forward_form(num_heads: int) -> str:
     """Return the form of the forward pass for B * H heads."""
     chained = (form for smallest, form in CHAINED_FORMS if num_heads >= smallest)
     return next(chained, scan_form(num_heads))
-
-
-def backward_form(num_heads: int) -> str:
-    """Return the form of the backward pass for B * H heads."""
-    if CHAINED_BACKWARD is not None and num_heads >= CHAINED_BACKWARD:
-        return "chained"
-    return scan_form(num_heads)
 
 
 def chained_group(num_heads: int, heads_per_scan: int, max_scans: int) -> int:
@@ -150,7 +144,7 @@ def backward(
     precision: str,
     needs_carried: bool = False,
     needs_gate: bool = True,
-    form: str | None = None,
+    form: str = "chained",
 ) -> Gradients:
     """Return the gradients of everything ``forward`` took.
 
@@ -164,7 +158,7 @@ def backward(
         precision: "bf16".
         needs_carried: whether the gradient of ``carried.state`` is wanted.
         needs_gate: whether the gradient of ``carried.gate`` is wanted.
-        form: of SCAN_CTAS, or "chained", for timing; None: chosen by B * H. It changes no bit.
+        form: "chained", one launch, or "rows", two, for tests and timing. It changes no bit.
 
     Raises:
         ValueError, KernelUnavailable: as ``forward``.
@@ -173,22 +167,19 @@ def backward(
     check_carried(carried, inputs)
     check_tensor("dy", dy, shape=inputs.sizes, like=inputs.r, dtype=torch.bfloat16)
     _check_available(inputs, precision)
+    check_saved(saved, inputs, chunk_size=CHUNK_SIZE, dtypes=scratch_dtypes(precision))
     _check_alignment(*inputs.tensors, dy, dfinal_state, carried and carried.state)
     b, t, h, _ = inputs.sizes
     gradients = [torch.empty_like(tensor) for tensor in inputs.tensors]
     dinitial_state = _float32(inputs, HEAD_SIZE, HEAD_SIZE)
     dends = torch.empty_like(saved.states)
-    # the gradient of the state needs the partial sums of the gate's
-    epilogue = carried is not None and (needs_gate or needs_carried)
-    partials = _float32(inputs, HEAD_SIZE // ROWS_PER_SQUARE) if epilogue else None
-    dgate = _float32(inputs) if epilogue else None
+    dgate = _float32(inputs) if carried and needs_gate else None
     dcarried = _float32(inputs, HEAD_SIZE, HEAD_SIZE) if carried and needs_carried else None
-    form = form or backward_form(b * h)
     with open_device(inputs.r.device) as (kernels, stream):
         *carry, bound = carried_arguments(carried)
         pointers = _addresses(
             *(saved.step, saved.query, dy, saved.total, lengths, dfinal_state, *carry),
-            *(dends, dinitial_state, partials),
+            *(dends, dinitial_state, dgate, dcarried),
         )
         scan_values = [*pointers, bound, t, h]
         pointers = _addresses(
@@ -197,27 +188,19 @@ def backward(
         chunk_values = [*pointers, t, h]
         chunks = num_chunks(t, CHUNK_SIZE)
         if form == "chained":
-            # one scan on a multiprocessor leaves room for a chunk
-            group = chained_group(b * h, 1, num_multiprocessors(inputs.r.device))
+            # as even as can be
+            group = _ceil_div(b * h, _ceil_div(b * h, BACKWARD_GROUP))
             blocks = _ceil_div(b * h, group) * group * (1 + chunks)
             flags = inputs.r.new_zeros(b * h, chunks, dtype=torch.int32)
             values = [*scan_values, *chunk_values, flags.data_ptr(), b * h, group]
             kernels["backward_chained"]((blocks, 1), stream, values)
         else:
-            kernels[f"backward_scan_{form}"]((SCAN_CTAS[form], b * h), stream, scan_values)
+            kernels[f"backward_scan_{form}"]((1, b * h), stream, scan_values)
             kernels["backward_chunk"]((chunks, b * h), stream, chunk_values)
-        if carried is not None and partials is not None and dgate is not None:
-            launch_carried_gradient(
-                carried,
-                dinitial_state=dinitial_state,
-                gate_partials=partials,
-                dgate=dgate,
-                dstate=dcarried,
-            )
     return Gradients(
         *gradients,
         initial_state=dinitial_state,
-        gate=dgate if needs_gate else None,
+        gate=dgate,
         carried_state=dcarried,
     )
 

@@ -49,8 +49,8 @@ PARAMETERS = {
     "backward_chunk": Parameters.separate("P" * 17 + "ii"),
     "forward_scan": Parameters.together("P" * 13 + "fii"),
     "forward_chained": Parameters.together("P" * 13 + "iii" + "P" * 13 + "fii" + "P" + "ii"),
-    "backward_scan": Parameters.together("P" * 12 + "fii"),
-    "backward_chained": Parameters.together("P" * 12 + "fii" + "P" * 17 + "ii" + "P" + "ii"),
+    "backward_scan": Parameters.together("P" * 13 + "fii"),
+    "backward_chained": Parameters.together("P" * 13 + "fii" + "P" * 17 + "ii" + "P" + "ii"),
 }
 
 

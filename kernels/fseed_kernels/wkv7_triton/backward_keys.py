@@ -19,7 +19,7 @@ The operands as rounded for the products enter dg, so that the terms of a pair o
 Pointers, in this order: inputs r decay_logit k v alpha beta dy [B, T, H, D]; saved states end
 [BH, NC, D, D] (end perhaps in tokens, see backward_scan.py); scratch written dz [slice of BH, NC,
 C, D]; outputs dr ddecay_logit dk dalpha dbeta [B, T, H, D]; lengths (None: all of T).
-Grid (D / BK, NC, slice).
+Grid (NC * D / BK, slice).
 """
 
 # pyright: reportArgumentType=false, reportCallIssue=false, reportOperatorIssue=false
@@ -88,11 +88,12 @@ def backward_keys(
     END_IN_TOKENS: tl.constexpr,
 ):
     """Write BK key columns of five gradients of one chunk."""
-    chunk = tl.program_id(1)
-    bh = first_bh + tl.program_id(2)
+    # one axis for chunks and columns: the others end at 65535
+    chunk, part = tl.program_id(0) // (D // BK), tl.program_id(0) % (D // BK)
+    bh = first_bh + tl.program_id(1)
     t = tl.arange(0, C)[:, None]
     column = tl.arange(0, D)[None, :]
-    key = tl.program_id(0) * BK + tl.arange(0, BK)[None, :]
+    key = part * BK + tl.arange(0, BK)[None, :]
     i, j = t, tl.arange(0, C)[None, :]
     row = ((bh // H) * num_tokens + chunk * C).to(tl.int64) * (H * D) + (bh % H) * D
     rows = row + t * (H * D)
@@ -100,7 +101,7 @@ def backward_keys(
     num_chunks = tl.cdiv(num_tokens, C)
     index = (bh * num_chunks + chunk).to(tl.int64)
     square = index * (D * D) + tl.arange(0, D)[:, None] * D + key
-    scratch = (tl.program_id(2) * num_chunks + chunk).to(tl.int64) * (C * D)
+    scratch = (tl.program_id(1) * num_chunks + chunk).to(tl.int64) * (C * D)
     tile = t * D + column
 
     is_token = t < num_tokens
@@ -224,7 +225,8 @@ def launch_backward_keys(
     _, t, h, d = inputs.sizes
     chosen = sizes.backward_keys(sizes.architecture(dy.device), precision, d, variant)
     numbers = arithmetic(precision)
-    backward_keys[(d // chosen.block, num_chunks(t, chosen.chunk_size), written.shape[0])](
+    programs = num_chunks(t, chosen.chunk_size) * (d // chosen.block)
+    backward_keys[(programs, written.shape[0])](
         *inputs.tensors,
         dy,
         *(states, end, written, dz),

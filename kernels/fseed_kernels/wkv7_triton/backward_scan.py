@@ -90,13 +90,14 @@ def backward_scan(
         c = live - 1 - n
         G = next_G
         next_G = tl.load(total_ptr + tl.maximum(c - 1, 0) * D + key)
-        P = tl.load(step_ptr + c * (D * D) + square)
-        Q = tl.load(query_ptr + c * (C * D) + t * D + key[None, :])
-        dy_here = dy_ptr + c.to(tl.int64) * (C * H * D) + t * (H * D) + value[None, :]
+        here = c.to(tl.int64)
+        P = tl.load(step_ptr + here * (D * D) + square)
+        Q = tl.load(query_ptr + here * (C * D) + t * D + key[None, :])
+        dy_here = dy_ptr + here * (C * H * D) + t * (H * D) + value[None, :]
         dy = operand(load_rows(dy_here, t < length - c * C, MASKED), P.dtype, FAST)
         # E = dS diag(G)
         E = dS * G[None, :]
-        tl.store(end_ptr + c.to(tl.int64) * (D * end_row) + end_entries, operand(E, P.dtype, FAST))
+        tl.store(end_ptr + here * (D * end_row) + end_entries, operand(E, P.dtype, FAST))
         # dS at the start of the chunk = E + dS P^T + dy^T Q
         dS = product(operand(dS, P.dtype, FAST), tl.trans(P), PRODUCTS, E)
         dS = product(tl.trans(dy), Q, PRODUCTS, dS)

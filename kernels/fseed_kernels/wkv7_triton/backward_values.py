@@ -26,6 +26,7 @@ from fseed_kernels.wkv7_triton import sizes
 from fseed_kernels.wkv7_triton.math import (
     arithmetic,
     exp2,
+    inverse_product,
     is_in_tokens,
     is_masked,
     load_rows,
@@ -111,7 +112,7 @@ def backward_values(
     Aak = pack(tl.where(i > j, product(At, tl.trans(Kh), PRODUCTS), 0.0), OPERAND, FAST)
     z = product(Aak, v, PRODUCTS)
     z = product(At, tl.trans(state), PRODUCTS, z)
-    written = product(X, operand(z, INVERSE, FAST), PRODUCTS)
+    written = inverse_product(X, z, INVERSE, PRODUCTS, FAST)
     tl.store(written_ptr + scratch + tile, written.to(written_ptr.dtype.element_ty))
     Rt = operand(r.to(tl.float32) * exp2(g, FAST), OPERAND, FAST)
     Bh = operand(beta.to(tl.float32) * shrink, OPERAND, FAST)
@@ -120,7 +121,7 @@ def backward_values(
     dU = product(AqbT, dY, PRODUCTS)
     dU = product(Bh, tl.trans(end), PRODUCTS, dU)
     # dZ = X^T dU
-    dZ = product(tl.trans(X), operand(dU, INVERSE, FAST), PRODUCTS)
+    dZ = inverse_product(tl.trans(X), dU, INVERSE, PRODUCTS, FAST)
     dZ = operand(dZ, OPERAND, FAST)
     tl.store(dz_ptr + scratch + tile, dZ.to(dz_ptr.dtype.element_ty))
     # dV = Aqk^T dY + Kh E^T + Aak^T dZ

@@ -71,7 +71,8 @@ def load_initial(
         initial = tl.load(initial_ptr + bh.to(tl.int64) * (D * D) + entries)
     if state_ptr is not None:
         u = tl.load(gate_ptr + bh) * load_normed(state_ptr, squares_ptr, bh, entries, D)
-        initial += tl.minimum(tl.maximum(u, -bound), bound)
+        # a NaN stays one: tl.minimum and tl.maximum would drop it
+        initial += tl.where(u > bound, bound, tl.where(u < -bound, -bound, u))
     return initial
 
 

@@ -26,6 +26,7 @@ from fseed_kernels.wkv7_triton import sizes
 from fseed_kernels.wkv7_triton.math import (
     arithmetic,
     exp2,
+    inverse_product,
     is_masked,
     load_rows,
     log2_decays,
@@ -113,8 +114,8 @@ def forward_chunk(
     W = operand(product(X, At_inverse, PRODUCTS), OPERAND, FAST)
     # Uv = X Aak V, Aak = tril(At Kh^T, -1)
     Aak = pack(tl.where(i > j, product(At, tl.trans(Kh), PRODUCTS), 0.0), OPERAND, FAST)
-    Uv = operand(product(Aak, v, PRODUCTS), INVERSE, FAST)
-    Uv = operand(product(X, Uv, PRODUCTS), OPERAND, FAST)
+    Uv = inverse_product(X, product(Aak, v, PRODUCTS), INVERSE, PRODUCTS, FAST)
+    Uv = operand(Uv, OPERAND, FAST)
     # P^T = diag(G) Bh^T W; step and query are operands of the scans
     square = index * (D * D) + key * D + column
     stepT = product(tl.trans(Bh), W, PRODUCTS) * total[:, None]

@@ -82,18 +82,18 @@ def forward_scan(
     next_Yv = load_rows(y_ptr + token, t < num_tokens, MASKED)
     for c in range(live):
         N, Yv, G = next_N, next_Yv, next_G
-        ahead = tl.minimum(c + 1, live - 1)
+        here, ahead = tl.cast(c, tl.int64), tl.minimum(c + 1, live - 1).to(tl.int64)
         next_N = tl.load(added_ptr + ahead * (D * D) + entries)
-        y_ahead = y_ptr + ahead.to(tl.int64) * (C * H * D)
+        y_ahead = y_ptr + ahead * (C * H * D)
         next_Yv = load_rows(y_ahead + token, t < num_tokens - ahead * C, MASKED)
         next_G = tl.load(total_ptr + ahead * D + key)
-        P = tl.load(step_ptr + c * (D * D) + square)
-        Q = tl.load(query_ptr + c * (C * D) + t * D + key[None, :])
+        P = tl.load(step_ptr + here * (D * D) + square)
+        Q = tl.load(query_ptr + here * (C * D) + t * D + key[None, :])
         S_operand = operand(S, P.dtype, FAST)
-        tl.store(states_ptr + c * (D * D) + entries, S_operand, mask=keep)
+        tl.store(states_ptr + here * (D * D) + entries, S_operand, mask=keep)
         # y = Q S^T + Yv
         y = product(Q, tl.trans(S_operand), PRODUCTS, Yv.to(tl.float32))
-        y_here = y_ptr + tl.cast(c, tl.int64) * (C * H * D)
+        y_here = y_ptr + here * (C * H * D)
         store_rows(y_here + token, y, t < num_tokens - c * C, MASKED)
         # S_end = S diag(G) + S P + N
         S = product(S_operand, P, PRODUCTS, S * G[None, :] + N.to(tl.float32))

@@ -18,6 +18,7 @@ from fseed_kernels.problem import (
     Outputs,
     Saved,
     check_inputs,
+    check_saved,
     check_tensor,
     num_chunks,
 )
@@ -114,9 +115,9 @@ def backward(
     b, t, h, d = inputs.sizes
     check_tensor("dy", dy, shape=(b, t, h, d), like=inputs.r, dtype=inputs.r.dtype)
     chunk_size = sizes.chunk_size(precision, d, sizes.architecture(dy.device), variant)
-    query = (b * h, num_chunks(t, chunk_size), chunk_size, d)
-    dtype = arithmetic(precision).scratch
-    check_tensor("saved.query", saved.query, shape=query, like=inputs.r, dtype=dtype)
+    numbers = arithmetic(precision)
+    dtypes = (numbers.scratch, numbers.scratch_inverse)
+    check_saved(saved, inputs, chunk_size=chunk_size, dtypes=dtypes)
     if dfinal_state is not None:
         shape = (b, h, d, d)
         check_tensor("dfinal_state", dfinal_state, shape=shape, like=inputs.r, dtype=torch.float32)

@@ -133,6 +133,28 @@ def pack(x, dtype: tl.constexpr, FAST: tl.constexpr):
 
 
 @triton.jit
+def power_of_two(x):
+    """Return the power of two below the largest |entry| of a tile, within [2^-100, 2^100].
+
+    What is divided by it fits 16-bit operands whatever its scale (gradients of a mean loss are
+    near 1e-7, below what fp16 holds), and is multiplied back without rounding.
+    """
+    exponent = tl.max(tl.max(tl.abs(x), 1), 0).to(tl.int32, bitcast=True) & 0x7F800000
+    # 27 and 227 are the biased exponents of 2^-100 and 2^100
+    return tl.minimum(tl.maximum(exponent, 27 << 23), 227 << 23).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def inverse_product(X, y, INVERSE: tl.constexpr, PRODUCTS: tl.constexpr, FAST: tl.constexpr):
+    """X y for a y of any scale; float32."""
+    if tl.float16 == INVERSE:
+        scale = power_of_two(y)
+        return product(X, operand(y * (1.0 / scale), INVERSE, FAST), PRODUCTS) * scale
+    else:
+        return product(X, operand(y, INVERSE, FAST), PRODUCTS)
+
+
+@triton.jit
 def product(x, y, PRODUCTS: tl.constexpr, added=None):
     """x y, or added + x y; float32."""
     return tl.dot(x, y, added, input_precision=PRODUCTS)
@@ -162,7 +184,7 @@ def row_length(lengths_ptr, row, num_tokens):
     if lengths_ptr is None:
         return num_tokens
     else:
-        return tl.minimum(tl.load(lengths_ptr + row), num_tokens)
+        return tl.maximum(tl.minimum(tl.load(lengths_ptr + row), num_tokens), 0)
 
 
 @triton.jit

@@ -242,6 +242,11 @@ def _check_backend(config: RunConfig) -> None:
             f"{asked} needs the package triton, which is not installed; "
             "install fseed[kernels] or use chunked"
         )
+    if backend is Backend.cuda and find_spec("cuda") is None:
+        raise UserError(
+            f"{asked} needs the package cuda-bindings, which is not installed; "
+            "install fseed[kernels] or use triton"
+        )
     if backend is Backend.cuda and trainer.precision is not Precision.bf16:
         raise UserError(
             f"{asked} computes in bf16, trainer.precision={trainer.precision.value}; "

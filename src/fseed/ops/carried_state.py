@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from fseed_kernels.problem import MEAN_SQUARE_FLOOR
+from fseed_kernels.problem import MEAN_SQUARE_FLOOR, ROWS_PER_SQUARE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,6 @@ def materialize(carried: CarriedState) -> Float[Tensor, "B H V K"]:
     return state.clamp(-carried.clip, carried.clip) if carried.clip > 0 else state
 
 
-def sum_squares(state: Float[Tensor, "B H V K"]) -> Float[Tensor, "B H 1"]:
-    """Return the sum of squares per sample and head, where no kernel has written it."""
-    return state.square().sum((-2, -1)).unsqueeze(-1)
+def sum_squares(state: Float[Tensor, "B H V K"]) -> Float[Tensor, "B H rows"]:
+    """Return the sums of squares over 16 rows each, where no kernel has written them."""
+    return state.square().unflatten(2, (-1, ROWS_PER_SQUARE)).sum((-2, -1))

@@ -1,15 +1,17 @@
 """Which implementation of wkv7 runs here: a name that was asked for, or the fastest right one."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.util import find_spec
 
 import torch
 
 from fseed.errors import UserError
 from fseed_kernels.errors import KernelUnavailable
 from fseed_kernels.launchers import BACKENDS as FASTEST_FIRST
-from fseed_kernels.launchers import Launcher, load_launcher
-from fseed_kernels.self_check import Verdict, approve
+from fseed_kernels.launchers import Launcher, device_problem, load_launcher
+from fseed_kernels.self_check import Verdict, approve, head_counts
 
 AUTO, PLAIN = "auto", "chunked"  # PLAIN runs on every device
 _approved: dict[tuple[str, torch.device, str, int, int], Launcher] = {}
@@ -22,6 +24,7 @@ class ResolvedBackend:
     """What runs; goes into the record of a run as it is."""
 
     name: str
+    precision: str | None  # of the kernels: "bf16" or "high" (tf32); None for a plain backend
     variant: str | None  # of the kernels; None for a plain backend
     refused: tuple[str, ...]  # what was passed over, and why
 
@@ -31,8 +34,9 @@ def resolve_backend(
 ) -> ResolvedBackend:
     """Check the backend ``name`` on ``device``; "auto" takes the fastest that passes.
 
-    ``precision`` is "bf16" or "high"; ``num_heads`` counts B * H. The first call on a machine
-    compiles the kernels and compares them with a float64 loop; the verdict is kept.
+    ``precision`` is "bf16" or "high"; ``num_heads`` is the largest B * H that will be asked for.
+    The first call on a machine compiles the kernels and compares them with a float64 loop; the
+    verdict is kept.
 
     Raises:
         UserError: where a backend that was asked for cannot run; it is never replaced.
@@ -41,27 +45,38 @@ def resolve_backend(
     if name == AUTO:
         return _fastest(call, num_heads)
     if name not in FASTEST_FIRST:
-        return ResolvedBackend(name, None, ())
+        return ResolvedBackend(name, None, None, ())
     try:
-        _, verdict = _approve(name, num_heads, **call)
+        return _approve_up_to(num_heads, name, call)
     except KernelUnavailable as error:
         raise UserError(f"trainer.wkv_backend={name}: {error}; or use auto or {PLAIN}") from error
-    return ResolvedBackend(name, verdict.variant, verdict.reasons)
 
 
 def _fastest(call: dict, num_heads: int) -> ResolvedBackend:
     if call["device"].type != "cuda":
-        return ResolvedBackend(PLAIN, None, ())
+        return ResolvedBackend(PLAIN, None, None, ())
     refused: list[str] = []
     for name in FASTEST_FIRST:
+        limit = device_problem(name, **call)
+        if limit:  # as documented, no reason to warn
+            refused.append(f"{name}: {limit}")
+            continue
         try:
-            _, verdict = _approve(name, num_heads, **call)
+            resolved = _approve_up_to(num_heads, name, call)
         except KernelUnavailable as error:
             refused.append(str(error))
             _logger.warning("wkv_backend=auto passes over %s: %s", name, error)
             continue
-        return ResolvedBackend(name, verdict.variant, (*refused, *verdict.reasons))
-    return ResolvedBackend(PLAIN, None, tuple(refused))
+        return replace(resolved, refused=(*refused, *resolved.refused))
+    return ResolvedBackend(PLAIN, None, None, tuple(refused))
+
+
+def _approve_up_to(num_heads: int, name: str, call: dict) -> ResolvedBackend:
+    """Check every choice of sizes that calls of up to ``num_heads`` make."""
+    verdicts = [_approve(name, count, **call)[1] for count in head_counts(num_heads)]
+    variants = sorted({str(verdict.variant) for verdict in verdicts})
+    reasons = tuple(dict.fromkeys(r for verdict in verdicts for r in verdict.reasons))
+    return ResolvedBackend(name, call["precision"], " and ".join(variants), reasons)
 
 
 def approved_launcher(
@@ -98,6 +113,19 @@ def _approve(
     return launcher, verdict
 
 
+def require_kernels(device: torch.device) -> None:
+    """Refuse a device on which no kernel runs, with the reason.
+
+    Raises:
+        KernelUnavailable: without a CUDA device (Triton's interpreter apart) or without triton.
+    """
+    if find_spec("triton") is None:
+        raise KernelUnavailable("the kernels need triton, not installed here: fseed[kernels]")
+    if device.type != "cuda" and not _is_interpreting():
+        raise KernelUnavailable(f"the kernels need a CUDA device, the tensors are on {device}")
+
+
+@cache
 def _is_interpreting() -> bool:
     try:
         from triton import knobs

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from fseed.ops.kernel_backends import require_kernels
 from fseed.ops.kernel_dtype import kernel_dtype
 from fseed_kernels.neighbours.launching import split_sums
 
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
 def norm_shift_mix_kernels(
     x: Tensor, norm: nn.LayerNorm, previous: Tensor, lengths: Tensor | None, mixes: Tensor
 ) -> tuple[tuple[Tensor, ...], Tensor]:
-    """Return the M lerps [B, T, C] of the normed tokens and the vector a continuation needs."""
+    """Return the M lerps [B, T, C] of the normed tokens and the vector a continuation needs.
+
+    Raises:
+        KernelUnavailable: where no kernel can run; this is the first one of a model.
+    """
+    require_kernels(x.device)
     x, previous = x.contiguous(), previous.contiguous()
     mixes = mixes.contiguous()
     outs, last, _ = norm_shift_mix(
@@ -61,7 +67,7 @@ def mix_output_kernels(
     """Return the normed, gated output [B, T, C]; y, r, k, v [B, T, H, D]."""
     dtype = kernel_dtype(y)
     tensors = [x.flatten(2).to(dtype).contiguous() for x in (y, r, k, v)]
-    return mix_output(*tensors, g.to(dtype).contiguous(), norm.weight, norm.bias, r_k)
+    return mix_output(*tensors, g.to(dtype).contiguous(), norm.weight, norm.bias, r_k, norm.eps)
 
 
 def relu_squared_kernels(x: Tensor) -> Tensor:
@@ -262,15 +268,16 @@ def mix_output(
     weight: Tensor,
     bias: Tensor,
     r_k: Tensor,
+    eps: float,
 ) -> Tensor:
     """Return (group_norm(y) + (sum of r k r_k per head) v) * g [B, T, C]."""
     from fseed_kernels.neighbours import mix_output as kernels
 
-    return kernels.forward(y, r, k, v, g, weight, bias, r_k)
+    return kernels.forward(y, r, k, v, g, weight, bias, r_k, eps=eps)
 
 
 @mix_output.register_fake
-def _(y, r, k, v, g, weight, bias, r_k):
+def _(y, r, k, v, g, weight, bias, r_k, eps):
     return torch.empty_like(y)
 
 
@@ -285,29 +292,32 @@ def mix_output_backward(
     bias: Tensor,
     r_k: Tensor,
     dout: Tensor,
+    eps: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of y, r, k, v, g, and [3, C]: weight, bias, r_k."""
     from fseed_kernels.neighbours import mix_output as kernels
 
-    return tuple(kernels.backward(y, r, k, v, g, weight, bias, r_k, dout))
+    found = kernels.backward(y, r, k, v, g, weight, bias, r_k, dout, eps=eps)
+    return found.y, found.r, found.k, found.v, found.g, found.sums
 
 
 @mix_output_backward.register_fake
-def _(y, r, k, v, g, weight, bias, r_k, dout):
+def _(y, r, k, v, g, weight, bias, r_k, dout, eps):
     sums = y.new_empty((3, y.shape[2]), dtype=torch.float32)
     return *(torch.empty_like(x) for x in (y, r, k, v, g)), sums
 
 
-def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    ctx.save_for_backward(*inputs)
+def _keep_mix_output(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    *tensors, ctx.eps = inputs
+    ctx.save_for_backward(*tensors)
 
 
 def _differentiate_mix_output(ctx: Any, dout: Tensor) -> tuple:
-    *activations, sums = mix_output_backward(*ctx.saved_tensors, dout.contiguous())
-    return *activations, *split_sums(sums, *ctx.saved_tensors[5:])
+    *activations, sums = mix_output_backward(*ctx.saved_tensors, dout.contiguous(), ctx.eps)
+    return *activations, *split_sums(sums, *ctx.saved_tensors[5:]), None
 
 
-mix_output.register_autograd(_differentiate_mix_output, setup_context=_keep_inputs)
+mix_output.register_autograd(_differentiate_mix_output, setup_context=_keep_mix_output)
 
 
 @torch.library.custom_op("fseed::relu_squared", mutates_args=())
@@ -336,8 +346,12 @@ def _(x, dout):
     return torch.empty_like(x)
 
 
+def _keep_relu_squared(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    ctx.save_for_backward(*inputs)
+
+
 def _differentiate_relu_squared(ctx: Any, dout: Tensor) -> Tensor:
     return relu_squared_backward(*ctx.saved_tensors, dout.contiguous())
 
 
-relu_squared.register_autograd(_differentiate_relu_squared, setup_context=_keep_inputs)
+relu_squared.register_autograd(_differentiate_relu_squared, setup_context=_keep_relu_squared)

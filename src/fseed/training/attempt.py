@@ -54,6 +54,8 @@ class Attempt:
         check_vocabulary(model.shape.vocab_size, self.tokenizer.vocab_size)
         self.backend = choose_backend(self.config, model.shape)
         model.use_backend(self.backend.name)
+        if self.config.trainer.accelerator is Accelerator.gpu:
+            torch.cuda.reset_peak_memory_stats()  # the check of the backend does not count
         future_seed = build_future_seed(self.config, model.shape)
         learner = Learner(model, future_seed, objective=self.task.objective)
         self.module = FutureSeedModule(self.config, learner)
@@ -160,10 +162,11 @@ def prepare_torch(config: RunConfig) -> None:
     """Set threads and quiet Lightning; UserError when a GPU is asked for and there is none."""
     if config.trainer.num_threads is not None:
         torch.set_num_threads(config.trainer.num_threads)
-    if config.trainer.accelerator is Accelerator.gpu:
-        if not torch.cuda.is_available():
-            raise UserError("trainer asks for a GPU, torch finds none; use trainer=cpu")
-        torch.cuda.reset_peak_memory_stats()
+    if config.trainer.accelerator is Accelerator.gpu and not torch.cuda.is_available():
+        raise UserError("trainer asks for a GPU, torch finds none; use trainer=cpu")
+    # deterministic mode would fill every new tensor with NaN first, one more pass over memory each;
+    # that no kernel leaves an element unwritten is tested on poisoned memory (tests/kernels)
+    torch.utils.deterministic.fill_uninitialized_memory = False
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
 

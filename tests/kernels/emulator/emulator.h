@@ -10,6 +10,7 @@
 #include <ucontext.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -263,11 +264,8 @@ DEV float shx(float v, int m) { return emulator::exchange(v, emulator::lane() ^ 
 DEV uint32_t shfl(uint32_t v, int lane) { return emulator::exchange(v, lane); }
 DEV int opaque(int x) { return x; }
 DEV void await_previous() { emulator::fiber().may_access = true; }
-DEV float as_f(uint32_t x) {
-  float f;
-  memcpy(&f, &x, 4);
-  return f;
-}
+DEV float as_f(uint32_t x) { return std::bit_cast<float>(x); }
+DEV uint32_t as_u(float x) { return std::bit_cast<uint32_t>(x); }
 DEV void ldsm4(uint32_t r[4], uint32_t off) { emulator::load_matrices(r, off, false); }
 DEV void ldsm4t(uint32_t r[4], uint32_t off) { emulator::load_matrices(r, off, true); }
 DEV void mma_bf(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1) {

@@ -35,6 +35,8 @@ struct BackwardChunk {
 enum { AT = 0, RT = 8192, BH = 16384, KH = 24576, VV = 32768, DY = 40960, SS = 49152, DE = 57344,
        XX = 65536, UU = 73728, DZ = 81920, G32 = 90112, LOGIT = 106496, SHARED_BYTES = 114688 };
 enum { OUT = XX, OWN = AT, BEFORE = BH, TOTALS = UU };
+// scales of fp16 blocks: the first row above the diagonal blocks of X, which no product reads
+enum { Z_SCALES = XX + 96, DU_SCALES = XX + 112 };
 
 // At, Rt, Bh, Kh in place of alpha, r, beta, k; g -> G32
 DEV void scale_tokens(const Decay& d, const Lane& me) {
@@ -64,7 +66,7 @@ DEV void right_sides(Sums dV, const Lane& me) {
   load_operand(p, AT, me);
   triangle<STRICT_LOWER, NONE, NONE, NONE>(Z, Z, p, p, KH, VV, 0, 0, me);
   product<false, false>(Z, Z, p, p, SS, me);
-  put<true>(UU, Z, me);
+  put_scaled(UU, Z_SCALES, Z, me);
 #pragma unroll
   for (int ks = 0; ks < 4; ks++) {
     ldA(p[ks], BH, me.R0, ks, me.mi, me.r8);
@@ -72,31 +74,33 @@ DEV void right_sides(Sums dV, const Lane& me) {
   }
   triangle<UPPER, UPPER, NONE, NONE>(dU, dV, p, q, RT, DY, 0, 0, me);
   product<false, true>(dU, dV, p, q, DE, me);
-  put<true>(DZ, dU, me);
+  put_scaled(DZ, DU_SCALES, dU, me);
 }
 
 // U = X Z,  dZ = X^T dU
 DEV void solve(Sums U, Sums dZ, const Lane& me) {
 #pragma unroll 1
   for (int kk = 0; kk <= me.w; kk++) {
+    const float scale = scale_of(Z_SCALES, kk);
     uint32_t a[4];
     ldA(a, XX, me.R0, kk, me.mi, me.r8);
 #pragma unroll
     for (int np = 0; np < 4; np++) {
       uint32_t b[4];
       ldBt(b, UU, kk, np, me.mi, me.r8);
-      mma2_hf(U[2 * np], U[2 * np + 1], a, b);
+      mma2_scaled(U[2 * np], U[2 * np + 1], a, b, scale);
     }
   }
 #pragma unroll 1
   for (int kk = me.w; kk < 4; kk++) {
+    const float scale = scale_of(DU_SCALES, kk);
     uint32_t a[4];
     ldAt(a, XX, me.R0, kk, me.mi, me.r8);
 #pragma unroll
     for (int np = 0; np < 4; np++) {
       uint32_t b[4];
       ldBt(b, DZ, kk, np, me.mi, me.r8);
-      mma2_hf(dZ[2 * np], dZ[2 * np + 1], a, b);
+      mma2_scaled(dZ[2 * np], dZ[2 * np + 1], a, b, scale);
     }
   }
 }

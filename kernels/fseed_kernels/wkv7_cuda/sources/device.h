@@ -38,6 +38,7 @@ DEV int opaque(int x) {
 DEV float shx(float v, int m) { return __shfl_xor_sync(0xffffffffu, v, m); }
 DEV uint32_t shfl(uint32_t v, int lane) { return __shfl_sync(0xffffffffu, v, lane); }
 DEV float as_f(uint32_t x) { return __uint_as_float(x); }
+DEV uint32_t as_u(float x) { return __float_as_uint(x); }
 // Until all earlier kernels of the stream are done: first of all in a kernel, before any access to
 // memory. From then on blocks of the next kernel may start and wait here in their turn.
 DEV void await_previous() {

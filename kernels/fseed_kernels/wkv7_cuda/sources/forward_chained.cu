@@ -79,7 +79,7 @@ DEV void publish_chunk(const ForwardChained& x, int c, int bh, const Lane& me) {
 template <int HEADS, bool PAIRS = false>
 DEV void forward_chained(const ForwardChained& x) {
   await_previous();
-  const Lane me = this_lane();
+  const Lane me = PAIRS ? lane_of(TID) : this_lane();
   const int num_scans = x.group / HEADS, num_chunks = (x.chunk.T - 1) / 64 + 1;
   const int blocks = num_scans + num_chunks * x.group;
   const int first_head = BX / blocks * x.group, i = BX % blocks - num_scans;

@@ -27,7 +27,8 @@ struct ForwardChunk {
 // byte offsets of tiles; AH is At in fp16; W takes the place of At, the stores that of Rt
 enum { AT = 0, AH = 8192, BH = 16384, KH = 24576, RT = 32768, VV = 40960, XX = 49152, ZZ = 57344,
        UV = 65536, TOTALS = 73728, SHARED_BYTES = 74752 };
-enum { LOGIT = ZZ };  // until Z is written
+enum { LOGIT = ZZ };               // until Z is written
+enum { Z_SCALES = TOTALS + 256 };  // behind G, once the totals have been read
 
 // a 16 x 16 square of sums, as fp16, at block column `column` of the warp's block of a tile
 DEV void put_square(uint32_t tile, int column, const uint32_t f[4], const Lane& me) {
@@ -35,7 +36,8 @@ DEV void put_square(uint32_t tile, int column, const uint32_t f[4], const Lane& 
   stsm4(tile + sw(row, 2 * column + (me.mi >> 1)), f[0], f[1], f[2], f[3]);
 }
 
-// At, Rt, Bh, Kh (bf16), At (fp16) in place of alpha, r, beta, k; G -> TOTALS and memory
+// At, Rt, Bh, Kh (bf16), At (fp16) in place of alpha, r, beta, k; G -> TOTALS and memory.
+// |At| <= 1: fp16 only loses what is below 6e-8, decayed to nothing against W and the state.
 DEV void scale_tokens(const Decay& d, const Lane& me) {
 #pragma unroll
   for (int i = 0; i < 16; i++) {
@@ -160,6 +162,7 @@ DEV void solve(const Lane& me) {
   Sums W = {}, U = {};
 #pragma unroll 1
   for (int kk = 0; kk <= me.w; kk++) {
+    const float scale = scale_of(Z_SCALES, kk);
     uint32_t a[4];
     ldA(a, XX, me.R0, kk, me.mi, me.r8);
 #pragma unroll
@@ -168,7 +171,7 @@ DEV void solve(const Lane& me) {
       ldBt(b, AH, kk, np, me.mi, me.r8);
       mma2_hf(W[2 * np], W[2 * np + 1], a, b);
       ldBt(b, ZZ, kk, np, me.mi, me.r8);
-      mma2_hf(U[2 * np], U[2 * np + 1], a, b);
+      mma2_scaled(U[2 * np], U[2 * np + 1], a, b, scale);
     }
   }
   put<false>(AT, W, me);
@@ -289,7 +292,7 @@ DEV void compute_chunk(const ForwardChunk& x, const Chunk& chunk, const Lane& me
       diagonal_of_inverse(fA, fX, at, me);
       Sums Z = {};
       triangle<STRICT_LOWER, NONE, NONE, NONE>(Z, Z, at, at, KH, VV, 0, 0, me);
-      put<true>(ZZ, Z, me);
+      put_scaled(ZZ, Z_SCALES, Z, me);
     }
     bar();
     rest_of_inverse(fA, fX, me);

@@ -4,7 +4,7 @@
 // Form "rows": R warps, each with 16 rows x 64 columns; the state stays in registers.
 // Form "columns": 4 R warps, each with 16 rows x 16 columns; a warp needs all 64 columns of its
 // rows as operand, so the state goes through shared memory once per chunk. For few heads, where
-// the latency of a chunk counts. Both forms add in the same order: equal bit for bit.
+// the latency of a chunk counts; forward only. Both forms add in the same order: equal bit for bit.
 #pragma once
 #include "tile.h"
 
@@ -27,7 +27,7 @@ struct BackwardScan {
   const float* dfinal_state;  // may be null: zeros
   const float *carried_state, *carried_squares, *gate;
   uint16_t* dstates;  // E = D diag(G), D the gradient of the state after a chunk
-  float *dinitial_state, *gate_partials;  // partials: null if not needed or nothing carried
+  float *dinitial_state, *dgate, *dcarried_state;  // the last two: null where not needed
   float bound;  // clip of the carried state; infinite: none
   int tokens, heads;
 };
@@ -110,17 +110,19 @@ DEV void fetch_chunk(uint32_t stage, const Sample& s, int chunk, int tid, const 
 // Future-Seed: carried = clamp(u, -bound, bound), u = gate * n, n = state / rms
 struct CarriedScale {
   float rms, gate, bound;
+  bool above_floor;  // of the rms, which then depends on the state
 };
 
 template <class Scan>
 DEV CarriedScale carried_scale(const Scan& x, int bh) {
-  CarriedScale c = {1.f, 0.f, x.bound};
+  CarriedScale c = {1.f, 0.f, x.bound, false};
   if (!x.carried_state) return c;
   c.gate = x.gate[bh];
   if (x.carried_squares) {
     const float* q = x.carried_squares + bh * 4;
     const float mean_square = (((q[0] + q[1]) + q[2]) + q[3]) * (1.f / TILE);
     c.rms = sqrtf(fmaxf(mean_square, 1e-12f));
+    c.above_floor = mean_square > 1e-12f;
   }
   return c;
 }
@@ -128,12 +130,6 @@ DEV CarriedScale carried_scale(const Scan& x, int bh) {
 DEV float carried_value(const CarriedScale& c, float state) {
   const float u = c.gate * (state / c.rms);
   return u > c.bound ? c.bound : u < -c.bound ? -c.bound : u;  // a NaN stays one
-}
-
-// gradient of the gate through one entry: [|u| <= bound] * dS0 * n
-DEV float gate_gradient(const CarriedScale& c, float state, float dstate) {
-  const float n = state / c.rms, u = c.gate * n;
-  return fabsf(u) > c.bound ? 0.f : dstate * n;
 }
 
 DEV f2 initial_value(const ForwardScan& x, const CarriedScale& c, long long at) {

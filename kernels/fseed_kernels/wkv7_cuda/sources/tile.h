@@ -47,11 +47,10 @@ struct Lane {
   int g, c2;      // its rows (g, g + 8) and columns (c2, c2 + 1 of every 8) in sums
   int mi, r8;     // what it addresses for ldmatrix and stmatrix
 };
-DEV Lane lane_of(int thread) {
-  const int id = thread & 31, w = thread >> 5;
+DEV Lane this_lane() {
+  const int id = TID & 31, w = TID >> 5;
   return Lane{id, w, 16 * w, id >> 2, (id & 3) * 2, id >> 3, id & 7};
 }
-DEV Lane this_lane() { return lane_of(TID); }
 
 // which products of a row token and a column token are kept
 enum Part { NONE, LOWER, STRICT_LOWER, UPPER, STRICT_UPPER };
@@ -91,6 +90,17 @@ DEV void mma2_bf(float c0[4], float c1[4], const uint32_t a[4], const uint32_t b
 DEV void mma2_hf(float c0[4], float c1[4], const uint32_t a[4], const uint32_t b[4]) {
   mma_hf(c0, a, b[0], b[1]);
   mma_hf(c1, a, b[2], b[3]);
+}
+// the same, where the right operand was written by put_scaled
+DEV void mma2_scaled(float c0[4], float c1[4], const uint32_t a[4], const uint32_t b[4],
+                     float scale) {
+  Square t = {};
+  mma2_hf(t[0], t[1], a, b);
+#pragma unroll
+  for (int e = 0; e < 4; e++) {
+    c0[e] += scale * t[0][e];
+    c1[e] += scale * t[1][e];
+  }
 }
 
 // p += P M (KN: tile M is [k][n]) or P M^T; the same for q and Q if TWO
@@ -154,20 +164,38 @@ DEV void triangle(Sums p, Sums q, const Operand aP, const Operand aQ, uint32_t M
   }
 }
 
-// sums -> the warp's block of a tile, as bf16 or (HALF) fp16
+// sums -> the warp's block of a tile, as bf16 or (HALF) times `scale` as fp16
 template <bool HALF>
-DEV void put(uint32_t tile, const Sums c, const Lane& me) {
+DEV void put(uint32_t tile, const Sums c, const Lane& me, float scale = 1.f) {
 #pragma unroll
   for (int k = 0; k < 4; k++) {
     uint32_t x[4];
 #pragma unroll
     for (int e = 0; e < 4; e++) {
       const float* s = &c[2 * k + (e >> 1)][(e & 1) * 2];
-      x[e] = HALF ? pk_hf(s[0], s[1]) : pk_bf(s[0], s[1]);
+      x[e] = HALF ? pk_hf(scale * s[0], scale * s[1]) : pk_bf(s[0], s[1]);
     }
     stsm4(tile + sw(me.R0 + (me.mi & 1) * 8 + me.r8, 2 * k + (me.mi >> 1)), x[0], x[1], x[2], x[3]);
   }
 }
+// Sums of any size as fp16: times the power of two that brings the largest of the block to
+// 2^14 .. 2^15 (fp16 reaches from 2^-24 to 2^16); what undoes it -> scales[w], float32.
+DEV void put_scaled(uint32_t tile, uint32_t scales, const Sums c, const Lane& me) {
+  float largest = 0.f;  // NaN is passed over
+#pragma unroll
+  for (int n = 0; n < 8; n++)
+#pragma unroll
+    for (int e = 0; e < 4; e++) largest = fmaxf(largest, fabsf(c[n][e]));
+#pragma unroll
+  for (int m = 1; m < 32; m *= 2) largest = fmaxf(largest, shx(largest, m));
+  // biased exponent of the largest, at least 15 so that both powers are normal numbers; beside an
+  // infinity numbers stay as they are
+  const uint32_t found = as_u(largest) >> 23;
+  const uint32_t exponent = found == 255 ? 141 : found < 15 ? 15 : found;
+  put<true>(tile, c, me, as_f((268 - exponent) << 23));
+  if (me.id == 0) S32(scales + 4 * me.w) = (exponent - 14) << 23;
+}
+DEV float scale_of(uint32_t scales, int block) { return as_f(S32(scales + 4 * block)); }
 
 // rows R0.. of a tile -> rows G0.. in memory, `stride` elements apart; 16 bytes per lane
 DEV void out16(uint16_t* to, long long stride, uint32_t tile, int R0, int G0, int lane) {
