@@ -55,7 +55,13 @@ def approve(
     load_launcher(backend)  # a missing package is no verdict on the kernels
     heads = head_counts(num_heads)[-1]
     call = {"backend": backend, "precision": precision, "head_size": head_size, "heads": heads}
-    verdict, path = _read_or_make(call, device)
+    verdict = _refuse_wrong(*_read_or_make(call, device), backend, device)
+    return load_launcher(backend, str(verdict.variant)), verdict
+
+
+def _refuse_wrong(
+    verdict: Verdict, path: Path | None, backend: str, device: torch.device
+) -> Verdict:
     if verdict.variant is None:
         again = f"; delete {path} to check again" if path is not None else ""
         raise KernelUnavailable(
@@ -63,7 +69,20 @@ def approve(
             f"{'; '.join(verdict.reasons)}. Use another backend, or another assembler "
             f"(TRITON_PTXAS_PATH){again}"
         )
-    return load_launcher(backend, verdict.variant), verdict
+    return verdict
+
+
+def check_neighbours(
+    *, device: torch.device, precision: str, head_size: int, width: int
+) -> Verdict:
+    """Check the operators around WKV7 for a model of ``width``; both backends use them.
+
+    Raises:
+        KernelUnavailable: in one line, where one is wrong here.
+    """
+    call = {"backend": "neighbours", "precision": precision, "head_size": head_size}
+    verdict, path = _read_or_make(call | {"width": width}, device)
+    return _refuse_wrong(verdict, path, call["backend"], device)
 
 
 def head_counts(num_heads: int) -> list[int]:
@@ -114,16 +133,9 @@ def _read(path: Path | None, key: str) -> Verdict | None:
 
 def _make(call: dict[str, Any], device: torch.device) -> Verdict:
     reasons: list[str] = []
-    for variant in VARIANTS[call["backend"]]:
-        launcher = load_launcher(call["backend"], variant)
+    for variant in VARIANTS.get(call["backend"], ("default",)):
         try:
-            reason = _find_error_anywhere(
-                launcher,
-                device=device,
-                precision=call["precision"],
-                head_size=call["head_size"],
-                num_heads=call["heads"],
-            )
+            reason = _find_error_anywhere(call, variant, device)
         except torch.OutOfMemoryError as error:  # says nothing about the kernels: no verdict
             raise KernelUnavailable(
                 f"backend {call['backend']}: not enough memory for the self-check ({error})"
@@ -136,15 +148,22 @@ def _make(call: dict[str, Any], device: torch.device) -> Verdict:
     return Verdict(None, tuple(reasons))
 
 
-def _find_error_anywhere(launcher: Launcher, **call: Any) -> str:
-    """Run ``find_error`` whatever the caller has switched off, as operators do with gradients."""
-    device = call["device"].type
+def _find_error_anywhere(call: dict[str, Any], variant: str, device: torch.device) -> str:
+    """Run a check whatever the caller has switched off, as operators do with gradients."""
+    sizes: dict[str, Any] = {"device": device, "head_size": call["head_size"]}
     with (
         torch.inference_mode(mode=False),
         torch.enable_grad(),
-        torch.autocast(device, enabled=False),
+        torch.autocast(device.type, enabled=False),
     ):
-        return find_error(launcher, **call)
+        if call["backend"] == "neighbours":
+            from fseed_kernels.neighbours.check import find_error as find_neighbour_error
+
+            dtype = torch.bfloat16 if call["precision"] == "bf16" else torch.float32
+            return find_neighbour_error(**sizes, dtype=dtype, width=call["width"])
+        launcher = load_launcher(call["backend"], variant)
+        sizes |= {"precision": call["precision"], "num_heads": call["heads"]}
+        return find_error(launcher, **sizes)
 
 
 def find_error(

@@ -43,7 +43,11 @@ def compilations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @needs_nvrtc
 @pytest.mark.parametrize("architecture", [pytest.param(80, marks=pytest.mark.slow), 90])
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize(
+    # the chained kernels hold two roles each and take seconds
+    "file",
+    [pytest.param(f, marks=pytest.mark.slow) if "chained" in f else f for f in FILES],
+)
 def test_every_file_compiles_without_spills(file: str, architecture: int) -> None:
     binary = compile_file(file, architecture, None)
     assert binary.cubin[:4] == b"\x7fELF"

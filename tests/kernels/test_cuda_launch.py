@@ -84,6 +84,33 @@ def test_whole_operator(t: int, lengths: list[int] | None, norm: bool) -> None:
     assert max(found.values()) < TOLERANCE, found
 
 
+def scaled_gradients(problem: Problem, factor: float) -> Problem:
+    assert problem.dfinal_state is not None
+    return replace(problem, dy=problem.dy * factor, dfinal_state=problem.dfinal_state * factor)
+
+
+@needs_emulator
+@pytest.mark.usefixtures("on_cpu")
+def test_gradients_scale_with_those_of_the_outputs_bit_for_bit() -> None:
+    problem = build_problem(b=1, t=70, h=1, dtype=torch.bfloat16, with_carried=True)
+    expected = run(CUDA, problem, precision="bf16")
+    for exponent in (-60, -40, -24, 12):  # a mean over many tokens gives 2^-24 and less
+        factor = 2.0**exponent
+        found = run(CUDA, scaled_gradients(problem, factor), precision="bf16")
+        for name in expected.keys() - {"y", "final_state"}:
+            assert torch.equal(found[name], expected[name] * factor), (name, exponent)
+
+
+@needs_emulator
+@pytest.mark.usefixtures("on_cpu")
+def test_large_values() -> None:
+    problem = build_problem(b=1, t=70, h=1, dtype=torch.bfloat16)
+    inputs = replace(problem.inputs, v=problem.inputs.v * 1e4)
+    problem = replace(problem, inputs=inputs)
+    found = errors(run(CUDA, problem, precision="bf16"), reference(problem))
+    assert max(found.values()) < TOLERANCE, found
+
+
 @needs_emulator
 @pytest.mark.usefixtures("on_cpu")
 def test_prompt_mode_keeps_nothing() -> None:

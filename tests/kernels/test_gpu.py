@@ -42,6 +42,31 @@ def test_kinds_of_data(case: Case, kind: str, t: int) -> None:
     assert_right(case, b=1, t=t, kind=kind)
 
 
+@each_training_case
+@pytest.mark.parametrize("exponent", [-40, -24, 12])  # a mean over many tokens: -24 and less
+def test_gradients_scale_with_those_of_the_outputs(case: Case, exponent: int) -> None:
+    problem, _ = problem_and_reference(b=2, t=200, dtype=case.dtype)
+    factor = 2.0**exponent
+    assert problem.dfinal_state is not None
+    scaled = replace(problem, dy=problem.dy * factor, dfinal_state=problem.dfinal_state * factor)
+    found, expected = run_poisoned(case, scaled), run_poisoned(case, problem)
+    deviations = {
+        name: relative_error(found[name].double() / factor, expected[name].double())
+        for name in expected.keys() - {"y", "final_state"}
+    }
+    assert {name: x for name, x in deviations.items() if not x <= 1e-3} == {}
+
+
+@each_training_case
+def test_large_values(case: Case) -> None:
+    problem, _ = problem_and_reference(b=2, t=200, dtype=case.dtype)
+    inputs = replace(problem.inputs, v=problem.inputs.v * 1e4)
+    scaled = replace(problem, inputs=inputs)
+    deviations = errors(run_poisoned(case, scaled), reference(scaled))
+    bar = case.bar("typical")
+    assert {name: x for name, x in deviations.items() if not x <= bar} == {}
+
+
 @pytest.mark.parametrize("case", [TRITON_BF16, TRITON_HIGH], ids=str)
 @pytest.mark.parametrize("d", [16, 32])
 def test_small_heads(case: Case, d: int) -> None:

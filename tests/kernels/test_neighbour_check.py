@@ -17,11 +17,10 @@ if torch.cuda.is_available():
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The interpreter takes half a minute at the true sizes."""
     monkeypatch.setattr(check, "SHORT_TOKENS", 3)
-    monkeypatch.setattr(check, "WIDE", 32)
 
 
 def find_error() -> str:
-    return check.find_error(device=torch.device("cpu"), dtype=torch.float32, head_size=16)
+    return check.find_error(device=torch.device("cpu"), dtype=torch.float32, head_size=16, width=48)
 
 
 def spoil(

@@ -96,7 +96,8 @@ def test_bfloat16_is_no_worse_than_plain_pytorch(build: partial[Neighbour]) -> N
 @pytest.mark.parametrize("head_size", [16, 64])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_the_check_before_the_first_use_passes(dtype: torch.dtype, head_size: int) -> None:
-    assert find_error(device=torch.device("cuda"), dtype=dtype, head_size=head_size) == ""
+    call = {"device": torch.device("cuda"), "dtype": dtype, "head_size": head_size}
+    assert find_error(**call, width=12 * head_size) == ""
 
 
 def test_relu_squared_beyond_2_to_the_31_entries() -> None:

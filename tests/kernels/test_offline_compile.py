@@ -50,6 +50,7 @@ def too_much_spilled(found: list[dict[str, Any]], bounds: dict[str, int], otherw
     return [x for x in found if x["spilled"] > bounds.get(x["kernel"], otherwise)]
 
 
+@pytest.mark.slow
 def test_fast_path_on_sm_90() -> None:
     found = compile_offline("90", "bf16", "64", "fast")
     assert {x["kernel"] for x in found} == KERNELS

@@ -94,7 +94,7 @@ def assert_right(case: Case, tolerance: float) -> None:
 
 
 @interpreted
-@pytest.mark.parametrize(("t", "d"), [(17, 16), (17, 32), (1, 64), (64, 64), (65, 64)])
+@pytest.mark.parametrize(("t", "d"), [(17, 16), (17, 32), (1, 64), (65, 16)])
 def test_short_and_whole_chunks(t: int, d: int) -> None:
     assert_right(build_case(t=t, d=d), 5e-6)
 
@@ -122,7 +122,7 @@ def test_more_lengths(lengths: list[int], d: int) -> None:
 
 @interpreted
 def test_high_precision_takes_other_chunks() -> None:
-    case = build_case(t=70, d=64, lengths=[70, 33], precision="high")
+    case = build_case(t=40, d=64, lengths=[40, 18], precision="high")
     assert case.chunk_size < sizes.chunk_size("bf16", 64, "interpreter")
     assert_right(case, 5e-6)
 

@@ -12,7 +12,8 @@ from fseed.ops.kernel_backends import (
 from fseed_kernels.errors import KernelUnavailable
 from fseed_kernels.self_check import Verdict
 
-CALL = {"precision": "bf16", "head_size": 64, "num_heads": 96}
+KERNEL = {"precision": "bf16", "head_size": 64, "num_heads": 96}
+CALL = KERNEL | {"width": 768}
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
 
@@ -29,6 +30,7 @@ def verdicts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Verdict | None]:
 
     monkeypatch.setattr(kernel_backends, "approve", approve)
     monkeypatch.setattr(kernel_backends, "device_problem", lambda *_, **__: "")
+    monkeypatch.setattr(kernel_backends, "check_neighbours", lambda **_: None)
     monkeypatch.setattr(kernel_backends, "_approved", {})
     monkeypatch.setattr(kernel_backends, "_variants", {})
     return found
@@ -60,6 +62,16 @@ def test_every_choice_of_sizes_up_to_the_largest_batch_is_checked(verdicts, monk
     assert resolve_backend("cuda", device=GPU, **CALL | {"num_heads": 12}).variant == "default"
 
 
+def test_a_wrong_neighbour_refuses_both_backends(verdicts, monkeypatch):
+    def check_neighbours(**call: object) -> None:
+        raise KernelUnavailable(f"backend neighbours failed at width {call['width']}")
+
+    monkeypatch.setattr(kernel_backends, "check_neighbours", check_neighbours)
+    with pytest.raises(UserError, match="neighbours failed at width 768"):
+        resolve_backend("cuda", device=GPU, **CALL)
+    assert resolve_backend("auto", device=GPU, **CALL).name == "chunked"
+
+
 def test_what_a_backend_never_does_is_recorded_without_a_warning(verdicts, monkeypatch, caplog):
     verdicts["triton"] = Verdict("default", ())
     limit = {"cuda": "it has head size 64 only, not 32", "triton": ""}
@@ -84,13 +96,13 @@ def test_a_backend_that_is_asked_for_is_refused_not_replaced(verdicts):
     with pytest.raises(UserError, match=r"=triton: .* failed its self-check; or use auto"):
         resolve_backend("triton", device=GPU, **CALL)
     with pytest.raises(KernelUnavailable, match="triton failed"):
-        approved_launcher("triton", device=GPU, **CALL)
+        approved_launcher("triton", device=GPU, **KERNEL)
     assert resolve_backend("reference", device=GPU, **CALL).name == "reference"
 
 
 def test_a_launcher_is_checked_once_per_process_and_kind_of_call(verdicts):
-    first = approved_launcher("cuda", device=GPU, **CALL)
+    first = approved_launcher("cuda", device=GPU, **KERNEL)
     verdicts["cuda"] = None
-    assert approved_launcher("cuda", device=GPU, **CALL) is first
+    assert approved_launcher("cuda", device=GPU, **KERNEL) is first
     with pytest.raises(KernelUnavailable):
-        approved_launcher("cuda", device=GPU, **CALL | {"num_heads": 1})
+        approved_launcher("cuda", device=GPU, **KERNEL | {"num_heads": 1})

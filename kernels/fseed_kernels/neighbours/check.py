@@ -20,24 +20,25 @@ from fseed_kernels.neighbours.norm_shift_mix import NUM_MIXES
 from fseed_kernels.reference import errors
 
 TOLERANCES = {torch.bfloat16: 1.2e-2, torch.float32: 1e-4}  # relative, 2-norm
-NARROW_HEADS, WIDE = 3, 768  # C = 3 D has blocks of another size
-SHORT_TOKENS = 41
+SHORT_TOKENS = 41  # the interpreter walks through long texts too slowly
 # programs walk through several rows and head tiles from here on (B * T * C > 2112 * 1024)
 LONG_TOKENS = 1501
 
 
-def find_error(*, device: torch.device, dtype: torch.dtype, head_size: int) -> str:
+def find_error(*, device: torch.device, dtype: torch.dtype, head_size: int, width: int) -> str:
     """Run forward and backward of every neighbour; gradients have to be enabled.
 
     Args:
         device: a GPU, or the CPU in Triton's interpreter.
-        dtype: what the kernels compute in, bfloat16 or float32.
+        dtype: what the kernels compute in, bfloat16 or float32. In bfloat16 the residual stream
+            and the parameters are float32, as under autocast.
         head_size: D, one of 16, 32, 64.
+        width: C of the model; the kernels are compiled for it.
 
     Returns:
         The first deviation above the tolerance in words; "" where all is right.
     """
-    for neighbour in _neighbours(device, dtype, head_size):
+    for neighbour in _neighbours(device, dtype, width // head_size, head_size):
         douts = neighbour.output_gradients()
         found = errors(neighbour.fused(douts), neighbour.reference(douts, torch.float64))
         for name, error in found.items():
@@ -48,24 +49,17 @@ def find_error(*, device: torch.device, dtype: torch.dtype, head_size: int) -> s
     return ""
 
 
-def _neighbours(device: torch.device, dtype: torch.dtype, d: int) -> Iterator[Neighbour]:
+def _neighbours(device: torch.device, dtype: torch.dtype, h: int, d: int) -> Iterator[Neighbour]:
     """Yield them one after another, so that each frees its memory before the next."""
-    # the interpreter walks through long texts too slowly
-    long = LONG_TOKENS if device.type == "cuda" else SHORT_TOKENS
-    for h, t in ((NARROW_HEADS, SHORT_TOKENS), (WIDE // d, long)):
-        yield build_relu_squared(shape=(2, t, 4 * h * d), dtype=dtype, device=device)
-        common: dict[str, Any] = {"b": 2, "t": t, "dtype": dtype, "device": device}
-        for autocast in (True, False) if dtype == torch.bfloat16 else (False,):
-            yield from _around_wkv7(h=h, d=d, autocast=autocast, **common)
-            mixing: dict[str, Any] = {"c": h * d, "autocast": autocast, **common}
-            combinations = list(product(([t // 3, 0], None), (True, False)))
-            if dtype == torch.bfloat16 and not autocast:  # each one more is a compilation
-                combinations = combinations[:1]
-            for m, (lengths, reads_last) in product(NUM_MIXES, combinations):
-                yield build_norm_shift_mix(m=m, lengths=lengths, reads_last=reads_last, **mixing)
-
-
-def _around_wkv7(**sizes: Any) -> Iterator[Neighbour]:
-    yield build_wkv7_inputs(first_layer=True, **sizes)
-    yield build_wkv7_inputs(first_layer=False, **sizes)
-    yield build_mix_output(**sizes)
+    t = LONG_TOKENS if device.type == "cuda" else SHORT_TOKENS
+    yield build_relu_squared(shape=(2, t, 4 * h * d), dtype=dtype, device=device)
+    common: dict[str, Any] = {
+        **{"b": 2, "t": t, "dtype": dtype, "device": device},
+        "autocast": dtype == torch.bfloat16,
+    }
+    for first_layer in (True, False):
+        yield build_wkv7_inputs(h=h, d=d, first_layer=first_layer, **common)
+    yield build_mix_output(h=h, d=d, **common)
+    # a prompt has lengths and hands its last vector on, an answer neither: two compilations each
+    for m, (lengths, reads_last) in product(NUM_MIXES, (([t // 3, 0], True), (None, False))):
+        yield build_norm_shift_mix(m=m, c=h * d, lengths=lengths, reads_last=reads_last, **common)

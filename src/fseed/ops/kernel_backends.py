@@ -11,7 +11,7 @@ from fseed.errors import UserError
 from fseed_kernels.errors import KernelUnavailable
 from fseed_kernels.launchers import BACKENDS as FASTEST_FIRST
 from fseed_kernels.launchers import Launcher, device_problem, load_launcher
-from fseed_kernels.self_check import Verdict, approve, head_counts
+from fseed_kernels.self_check import Verdict, approve, check_neighbours, head_counts
 
 AUTO, PLAIN = "auto", "chunked"  # PLAIN runs on every device
 _approved: dict[tuple[str, torch.device, str, int, int], Launcher] = {}
@@ -30,11 +30,18 @@ class ResolvedBackend:
 
 
 def resolve_backend(
-    name: str, *, device: torch.device, precision: str, head_size: int, num_heads: int
+    name: str,
+    *,
+    device: torch.device,
+    precision: str,
+    head_size: int,
+    num_heads: int,
+    width: int,
 ) -> ResolvedBackend:
     """Check the backend ``name`` on ``device``; "auto" takes the fastest that passes.
 
-    ``precision`` is "bf16" or "high"; ``num_heads`` is the largest B * H that will be asked for.
+    ``precision`` is "bf16" or "high"; ``num_heads`` is the largest B * H that will be asked for,
+    ``width`` that of the model, for the operators around the recurrence.
     The first call on a machine compiles the kernels and compares them with a float64 loop; the
     verdict is kept.
 
@@ -43,16 +50,16 @@ def resolve_backend(
     """
     call = {"device": device, "precision": precision, "head_size": head_size}
     if name == AUTO:
-        return _fastest(call, num_heads)
+        return _fastest(call, num_heads, width)
     if name not in FASTEST_FIRST:
         return ResolvedBackend(name, None, None, ())
     try:
-        return _approve_up_to(num_heads, name, call)
+        return _approve_all(name, call, num_heads, width)
     except KernelUnavailable as error:
         raise UserError(f"trainer.wkv_backend={name}: {error}; or use auto or {PLAIN}") from error
 
 
-def _fastest(call: dict, num_heads: int) -> ResolvedBackend:
+def _fastest(call: dict, num_heads: int, width: int) -> ResolvedBackend:
     if call["device"].type != "cuda":
         return ResolvedBackend(PLAIN, None, None, ())
     refused: list[str] = []
@@ -62,7 +69,7 @@ def _fastest(call: dict, num_heads: int) -> ResolvedBackend:
             refused.append(f"{name}: {limit}")
             continue
         try:
-            resolved = _approve_up_to(num_heads, name, call)
+            resolved = _approve_all(name, call, num_heads, width)
         except KernelUnavailable as error:
             refused.append(str(error))
             _logger.warning("wkv_backend=auto passes over %s: %s", name, error)
@@ -71,9 +78,10 @@ def _fastest(call: dict, num_heads: int) -> ResolvedBackend:
     return ResolvedBackend(PLAIN, None, None, tuple(refused))
 
 
-def _approve_up_to(num_heads: int, name: str, call: dict) -> ResolvedBackend:
-    """Check every choice of sizes that calls of up to ``num_heads`` make."""
+def _approve_all(name: str, call: dict, num_heads: int, width: int) -> ResolvedBackend:
+    """Check every choice of sizes that calls of up to ``num_heads`` make, and the neighbours."""
     verdicts = [_approve(name, count, **call)[1] for count in head_counts(num_heads)]
+    check_neighbours(**call, width=width)
     variants = sorted({str(verdict.variant) for verdict in verdicts})
     reasons = tuple(dict.fromkeys(r for verdict in verdicts for r in verdict.reasons))
     return ResolvedBackend(name, call["precision"], " and ".join(variants), reasons)
