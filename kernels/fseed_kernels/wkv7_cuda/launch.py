@@ -31,8 +31,8 @@ SCAN_FORMS = ((32, "columns_1"), (48, "columns_2"), (95, "columns_4"))
 # form of a forward pass in one launch (sources/forward_chained.cu) -> heads per CTA that scans
 CHAINED_HEADS = {"chained_1": 1, "chained_2": 2, "chained_pairs": 2}
 # smallest B * H -> form of the forward pass instead of scan_form, the largest first
-CHAINED_FORMS: tuple[tuple[int, str], ...] = ()
-CHAINED_GROUP = 132  # most heads that are scanned at a time
+CHAINED_FORMS: tuple[tuple[int, str], ...] = ((80, "chained_pairs"), (32, "chained_1"))
+CHAINED_GROUP = 128  # most heads that are scanned at a time
 # The same for the backward pass in one launch (sources/backward_chained.cu). H100, milliseconds:
 #   B x T x H          48 heads   132 heads   two launches
 #   8 x 4096 x 12      0.429      0.439       0.449
