@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import warnings
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
@@ -28,8 +29,8 @@ from fseed_kernels.reference import Problem, build_problem, errors, reference
 # tokens of the check: more chunks than the scans keep in flight; without and with masks
 FULL_TOKENS, SHORT_LENGTHS = 320, (330, 77)
 TOLERANCES = {"bf16": 1.2e-2, "high": 3e-3}  # relative, 2-norm; typical data give 5e-3 and 1e-3
-# (largest B * H, B * H of the check): the block sizes change at these counts of heads
-HEAD_COUNTS = ((31, 8), (48, 40), (79, 72), (95, 88), (None, 96))
+# largest B * H of each choice of block sizes and forms; more heads are one choice
+HEAD_LIMITS = (31, 48, 79, 95)
 NUM_DECODED = 5
 
 
@@ -42,9 +43,15 @@ class Verdict:
 
 
 def approve(
-    backend: str, *, device: torch.device, precision: str, head_size: int, num_heads: int
+    backend: str,
+    *,
+    device: torch.device,
+    precision: str,
+    head_size: int,
+    num_heads: int,
+    batch_size: int,
 ) -> tuple[Launcher, Verdict]:
-    """Return the launcher of the first variant that is right here; ``num_heads`` counts B * H.
+    """Return the launcher of the first variant that is right here, for H heads and B samples.
 
     Raises:
         KernelUnavailable: in one line, where the backend cannot run or no variant is right.
@@ -53,8 +60,9 @@ def approve(
     if problem:
         raise KernelUnavailable(f"backend {backend} cannot run here: {problem}")
     load_launcher(backend)  # a missing package is no verdict on the kernels
-    heads = head_counts(num_heads)[-1]
-    call = {"backend": backend, "precision": precision, "head_size": head_size, "heads": heads}
+    call = {"backend": backend, "precision": precision, "head_size": head_size}
+    # H is compiled in: another one would be other code; of B, the least that has the same sizes
+    call |= {"num_heads": num_heads, "batch_size": checked_sizes(batch_size, num_heads)[-1]}
     verdict = _refuse_wrong(*_read_or_make(call, device), backend, device)
     return load_launcher(backend, str(verdict.variant)), verdict
 
@@ -85,14 +93,15 @@ def check_neighbours(
     return _refuse_wrong(verdict, path, call["backend"], device)
 
 
-def head_counts(num_heads: int) -> list[int]:
-    """Return the B * H to check for calls of up to ``num_heads``: one per choice of sizes."""
-    counts = []
-    for limit, size in HEAD_COUNTS:
-        counts.append(size)
-        if limit is None or num_heads <= limit:
-            break
-    return counts
+def checked_sizes(batch_size: int, num_heads: int) -> list[int]:
+    """Return the batch sizes to check for batches of up to ``batch_size`` with H heads each.
+
+    One for every choice of sizes that they reach: the smallest.
+    """
+    found: dict[int, int] = {}
+    for size in range(1, batch_size + 1):
+        found.setdefault(bisect_left(HEAD_LIMITS, size * num_heads), size)
+    return list(found.values())
 
 
 def _read_or_make(call: dict[str, Any], device: torch.device) -> tuple[Verdict, Path | None]:
@@ -162,12 +171,18 @@ def _find_error_anywhere(call: dict[str, Any], variant: str, device: torch.devic
             dtype = torch.bfloat16 if call["precision"] == "bf16" else torch.float32
             return find_neighbour_error(**sizes, dtype=dtype, width=call["width"])
         launcher = load_launcher(call["backend"], variant)
-        sizes |= {"precision": call["precision"], "num_heads": call["heads"]}
+        sizes |= {key: call[key] for key in ("precision", "num_heads", "batch_size")}
         return find_error(launcher, **sizes)
 
 
 def find_error(
-    launcher: Launcher, *, device: torch.device, precision: str, head_size: int, num_heads: int
+    launcher: Launcher,
+    *,
+    device: torch.device,
+    precision: str,
+    head_size: int,
+    num_heads: int,
+    batch_size: int,
 ) -> str:
     """Run every kernel of ``launcher`` with and without masks and carried state.
 
@@ -178,13 +193,13 @@ def find_error(
     for masked in (False, True):
         for with_carried in (False, True):
             problem = _build(
-                b=2,
+                b=batch_size,
                 t=max(SHORT_LENGTHS) if masked else FULL_TOKENS,
-                h=num_heads // 2,
+                h=num_heads,
                 d=head_size,
                 dtype=dtype,
                 device=str(device),
-                lengths=list(SHORT_LENGTHS) if masked else None,
+                lengths=[SHORT_LENGTHS[(i + 1) % 2] for i in range(batch_size)] if masked else None,
                 with_carried=with_carried,
                 # gradients of a mean loss are as small: no step may lose them
                 gradient_scale=2.0**-24 if masked else 1.0,

@@ -83,7 +83,7 @@ def test_nan_never_passes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_form_of_the_calls_is_run() -> None:
     """Under autocast x is float32 and the lerps are bf16; lengths and the gradient of last vary."""
     cpu = torch.device("cpu")
-    neighbours = list(check._neighbours(cpu, torch.bfloat16, 16))
+    neighbours = list(check._neighbours(cpu, torch.bfloat16, 3, 16))
     mixing = [n for n in neighbours if n.name == "norm_shift_mix 6"]
     # two widths, four combinations under autocast and one in bf16 throughout
     assert [n.leaves["x"].dtype for n in mixing] == 2 * (4 * [torch.float32] + [torch.bfloat16])

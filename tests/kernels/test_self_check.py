@@ -73,7 +73,7 @@ def spoil(launcher: Launcher, name: str) -> Launcher:
 
 
 def test_right_kernels_pass() -> None:
-    assert self_check.find_error(PLAIN, **CALL, num_heads=4) == ""
+    assert self_check.find_error(PLAIN, **CALL, num_heads=2, batch_size=2) == ""
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_right_kernels_pass() -> None:
      "carried_state"],
 )  # fmt: skip
 def test_a_wrong_tensor_is_named(name: str) -> None:
-    found = self_check.find_error(spoil(PLAIN, name), **CALL, num_heads=4)
+    found = self_check.find_error(spoil(PLAIN, name), **CALL, num_heads=2, batch_size=2)
     assert found == f"{name} is off by 2.0e-02 (allowed 3.0e-03)"
 
 
@@ -92,7 +92,9 @@ def test_what_a_kernel_left_unwritten_is_seen() -> None:
         outputs.y[-1, -1, 0, 0] = float("nan")
         return outputs
 
-    found = self_check.find_error(replace(PLAIN, forward=forward), **CALL, num_heads=4)
+    found = self_check.find_error(
+        replace(PLAIN, forward=forward), **CALL, num_heads=2, batch_size=2
+    )
     assert "y is off by nan" in found
 
 
@@ -105,9 +107,9 @@ def test_prompt_and_decode_kernels_are_checked_too() -> None:
         outputs = plain_forward(*args, keep=keep, **kwargs)
         return outputs if keep else replace(outputs, y=-outputs.y)
 
-    found = self_check.find_error(replace(PLAIN, decode=decode), **CALL, num_heads=4)
+    found = self_check.find_error(replace(PLAIN, decode=decode), **CALL, num_heads=2, batch_size=2)
     assert found.startswith("decode final_state")
-    found = self_check.find_error(replace(PLAIN, forward=prompt), **CALL, num_heads=4)
+    found = self_check.find_error(replace(PLAIN, forward=prompt), **CALL, num_heads=2, batch_size=2)
     assert found.startswith("prompt y is off by 2.0e+00")
 
 
@@ -138,8 +140,8 @@ def use(monkeypatch: pytest.MonkeyPatch, **variants: Launcher) -> list[str]:
     return calls
 
 
-def approve(num_heads: int = 4) -> tuple[Launcher, self_check.Verdict]:
-    return self_check.approve("triton", **CALL, num_heads=num_heads)
+def approve(batch_size: int = 2) -> tuple[Launcher, self_check.Verdict]:
+    return self_check.approve("triton", **CALL, num_heads=2, batch_size=batch_size)
 
 
 def test_a_verdict_is_kept_per_kind_of_call(monkeypatch: pytest.MonkeyPatch, machine: Path) -> None:
@@ -147,9 +149,9 @@ def test_a_verdict_is_kept_per_kind_of_call(monkeypatch: pytest.MonkeyPatch, mac
     assert approve()[1].variant == "default"
     checked = len(calls)
     assert checked > 0
-    assert approve(num_heads=32)[1] == approve()[1]
+    assert approve(batch_size=15)[1] == approve()[1]
     assert len(calls) == checked
-    approve(num_heads=33)
+    approve(batch_size=16)
     assert len(calls) == 2 * checked
     assert len(list(machine.iterdir())) == 2
 
@@ -233,6 +235,6 @@ def test_without_a_cache_every_process_checks(
 
 def test_a_backend_that_cannot_run_is_refused_with_the_reason() -> None:
     with pytest.raises(KernelUnavailable, match="cuda cannot run here: it needs a CUDA device"):
-        self_check.approve("cuda", **CALL, num_heads=4)
+        self_check.approve("cuda", **CALL, num_heads=2, batch_size=2)
     with pytest.raises(ValueError, match="allowed: cuda, triton"):
         launchers.load_launcher("rocm")

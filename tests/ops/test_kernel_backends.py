@@ -12,8 +12,7 @@ from fseed.ops.kernel_backends import (
 from fseed_kernels.errors import KernelUnavailable
 from fseed_kernels.self_check import Verdict
 
-KERNEL = {"precision": "bf16", "head_size": 64, "num_heads": 96}
-CALL = KERNEL | {"width": 768}
+CALL = {"precision": "bf16", "head_size": 64, "num_heads": 12, "batch_size": 8}
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
 
@@ -52,14 +51,14 @@ def test_auto_takes_the_fastest_that_passes_and_says_what_it_passed_over(verdict
 def test_every_choice_of_sizes_up_to_the_largest_batch_is_checked(verdicts, monkeypatch):
     asked = []
 
-    def approve(backend: str, *, num_heads: int, **call: object) -> tuple[str, Verdict]:
-        asked.append(num_heads)
-        return "launcher", Verdict("safe" if num_heads > 90 else "default", ())
+    def approve(backend: str, *, batch_size: int, **call: object) -> tuple[str, Verdict]:
+        asked.append(batch_size)
+        return "launcher", Verdict("safe" if batch_size > 7 else "default", ())
 
     monkeypatch.setattr(kernel_backends, "approve", approve)
     assert resolve_backend("cuda", device=GPU, **CALL).variant == "default and safe"
-    assert len(asked) == len(set(asked)) > 2
-    assert resolve_backend("cuda", device=GPU, **CALL | {"num_heads": 12}).variant == "default"
+    assert asked == [1, 3, 5, 7, 8]  # 12, 36, 60, 84, 96 heads in all
+    assert resolve_backend("cuda", device=GPU, **CALL | {"batch_size": 2}).variant == "default"
 
 
 def test_a_wrong_neighbour_refuses_both_backends(verdicts, monkeypatch):
@@ -96,13 +95,13 @@ def test_a_backend_that_is_asked_for_is_refused_not_replaced(verdicts):
     with pytest.raises(UserError, match=r"=triton: .* failed its self-check; or use auto"):
         resolve_backend("triton", device=GPU, **CALL)
     with pytest.raises(KernelUnavailable, match="triton failed"):
-        approved_launcher("triton", device=GPU, **KERNEL)
+        approved_launcher("triton", device=GPU, **CALL)
     assert resolve_backend("reference", device=GPU, **CALL).name == "reference"
 
 
 def test_a_launcher_is_checked_once_per_process_and_kind_of_call(verdicts):
-    first = approved_launcher("cuda", device=GPU, **KERNEL)
+    first = approved_launcher("cuda", device=GPU, **CALL)
     verdicts["cuda"] = None
-    assert approved_launcher("cuda", device=GPU, **KERNEL) is first
+    assert approved_launcher("cuda", device=GPU, **CALL) is first
     with pytest.raises(KernelUnavailable):
-        approved_launcher("cuda", device=GPU, **KERNEL | {"num_heads": 1})
+        approved_launcher("cuda", device=GPU, **CALL | {"num_heads": 1})

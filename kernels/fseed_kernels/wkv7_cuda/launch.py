@@ -26,11 +26,16 @@ from fseed_kernels.wkv7_triton.carried import carried_arguments, check_carried
 HEAD_SIZE = CHUNK_SIZE = 64
 # form of the scans (sources/scan.h) -> CTAs per head
 SCAN_CTAS = {"columns_1": 4, "columns_2": 2, "columns_4": 1, "rows": 1}
-# largest B * H -> form: predicted for 132 multiprocessors, at most one CTA on each
-SCAN_FORMS = ((32, "columns_1"), (48, "columns_2"), (95, "columns_4"))
+# largest B * H -> form of two launches; H100, ms at 2 x 4096 x 12: 0.112, chained_1 0.139
+SCAN_FORMS = ((31, "columns_1"),)
 # form of a forward pass in one launch (sources/forward_chained.cu) -> heads per CTA that scans
 CHAINED_HEADS = {"chained_1": 1, "chained_2": 2, "chained_pairs": 2}
-# smallest B * H -> form of the forward pass instead of scan_form, the largest first
+# smallest B * H -> form of the forward pass instead of scan_form, the largest first. H100, ms:
+#   B x T x H          chained_1   chained_pairs   two launches
+#   1 x 16384 x 32     0.531       0.687           0.545
+#   4 x 4096 x 12      0.170       0.215           0.205
+#   8 x 4096 x 12      0.329       0.317           0.377
+#   32 x 2048 x 12     0.644       0.621           0.702
 CHAINED_FORMS: tuple[tuple[int, str], ...] = ((80, "chained_pairs"), (32, "chained_1"))
 CHAINED_GROUP = 128  # most heads that are scanned at a time
 # The same for the backward pass in one launch (sources/backward_chained.cu). H100, milliseconds:

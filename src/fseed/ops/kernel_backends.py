@@ -11,10 +11,10 @@ from fseed.errors import UserError
 from fseed_kernels.errors import KernelUnavailable
 from fseed_kernels.launchers import BACKENDS as FASTEST_FIRST
 from fseed_kernels.launchers import Launcher, device_problem, load_launcher
-from fseed_kernels.self_check import Verdict, approve, check_neighbours, head_counts
+from fseed_kernels.self_check import Verdict, approve, check_neighbours, checked_sizes
 
 AUTO, PLAIN = "auto", "chunked"  # PLAIN runs on every device
-_approved: dict[tuple[str, torch.device, str, int, int], Launcher] = {}
+_approved: dict[tuple[str, torch.device, str, int, int, int], Launcher] = {}
 _variants: dict[tuple[str, torch.device, str, int], str] = {}  # of what was approved last
 _logger = logging.getLogger(__name__)
 
@@ -36,12 +36,11 @@ def resolve_backend(
     precision: str,
     head_size: int,
     num_heads: int,
-    width: int,
+    batch_size: int,
 ) -> ResolvedBackend:
     """Check the backend ``name`` on ``device``; "auto" takes the fastest that passes.
 
-    ``precision`` is "bf16" or "high"; ``num_heads`` is the largest B * H that will be asked for,
-    ``width`` that of the model, for the operators around the recurrence.
+    ``precision`` is "bf16" or "high"; ``num_heads`` H of a sample, ``batch_size`` the largest.
     The first call on a machine compiles the kernels and compares them with a float64 loop; the
     verdict is kept.
 
@@ -50,16 +49,16 @@ def resolve_backend(
     """
     call = {"device": device, "precision": precision, "head_size": head_size}
     if name == AUTO:
-        return _fastest(call, num_heads, width)
+        return _fastest(call, num_heads, batch_size)
     if name not in FASTEST_FIRST:
         return ResolvedBackend(name, None, None, ())
     try:
-        return _approve_all(name, call, num_heads, width)
+        return _approve_all(name, call, num_heads, batch_size)
     except KernelUnavailable as error:
         raise UserError(f"trainer.wkv_backend={name}: {error}; or use auto or {PLAIN}") from error
 
 
-def _fastest(call: dict, num_heads: int, width: int) -> ResolvedBackend:
+def _fastest(call: dict, num_heads: int, batch_size: int) -> ResolvedBackend:
     if call["device"].type != "cuda":
         return ResolvedBackend(PLAIN, None, None, ())
     refused: list[str] = []
@@ -69,7 +68,7 @@ def _fastest(call: dict, num_heads: int, width: int) -> ResolvedBackend:
             refused.append(f"{name}: {limit}")
             continue
         try:
-            resolved = _approve_all(name, call, num_heads, width)
+            resolved = _approve_all(name, call, num_heads, batch_size)
         except KernelUnavailable as error:
             refused.append(str(error))
             _logger.warning("wkv_backend=auto passes over %s: %s", name, error)
@@ -78,17 +77,25 @@ def _fastest(call: dict, num_heads: int, width: int) -> ResolvedBackend:
     return ResolvedBackend(PLAIN, None, None, tuple(refused))
 
 
-def _approve_all(name: str, call: dict, num_heads: int, width: int) -> ResolvedBackend:
-    """Check every choice of sizes that calls of up to ``num_heads`` make, and the neighbours."""
-    verdicts = [_approve(name, count, **call)[1] for count in head_counts(num_heads)]
-    check_neighbours(**call, width=width)
+def _approve_all(name: str, call: dict, num_heads: int, batch_size: int) -> ResolvedBackend:
+    """Check every choice of sizes that batches of up to ``batch_size`` make, and the neighbours."""
+    verdicts = [
+        _approve(name, num_heads, size, **call)[1] for size in checked_sizes(batch_size, num_heads)
+    ]
+    check_neighbours(**call, width=num_heads * call["head_size"])
     variants = sorted({str(verdict.variant) for verdict in verdicts})
     reasons = tuple(dict.fromkeys(r for verdict in verdicts for r in verdict.reasons))
     return ResolvedBackend(name, call["precision"], " and ".join(variants), reasons)
 
 
 def approved_launcher(
-    backend: str, *, device: torch.device, precision: str, head_size: int, num_heads: int
+    backend: str,
+    *,
+    device: torch.device,
+    precision: str,
+    head_size: int,
+    num_heads: int,
+    batch_size: int,
 ) -> Launcher:
     """Return the checked kernels of ``backend``; remembered per kind of call in this process.
 
@@ -97,13 +104,13 @@ def approved_launcher(
     Raises:
         KernelUnavailable: where the backend cannot run, or failed its check on this device.
     """
-    key = (backend, device, precision, head_size, num_heads)
+    key = (backend, device, precision, head_size, num_heads, batch_size)
     if key not in _approved:
         if device.type == "cpu" and backend == "triton" and _is_interpreting():
             _approved[key] = load_launcher(backend)
         else:
             call = {"device": device, "precision": precision, "head_size": head_size}
-            _approved[key], _ = _approve(backend, num_heads, **call)
+            _approved[key], _ = _approve(backend, num_heads, batch_size, **call)
     return _approved[key]
 
 
@@ -113,10 +120,16 @@ def approved_variant(backend: str, *, device: torch.device, precision: str, head
 
 
 def _approve(
-    backend: str, num_heads: int, *, device: torch.device, precision: str, head_size: int
+    backend: str,
+    num_heads: int,
+    batch_size: int,
+    *,
+    device: torch.device,
+    precision: str,
+    head_size: int,
 ) -> tuple[Launcher, Verdict]:
     call = {"device": device, "precision": precision, "head_size": head_size}
-    launcher, verdict = approve(backend, **call, num_heads=num_heads)
+    launcher, verdict = approve(backend, **call, num_heads=num_heads, batch_size=batch_size)
     _variants[backend, device, precision, head_size] = verdict.variant or "default"
     return launcher, verdict
 

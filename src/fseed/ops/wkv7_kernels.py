@@ -313,5 +313,5 @@ wkv7_forward.register_autograd(_backward, setup_context=_keep_for_backward)
 def _launcher(inputs: Inputs, backend: str, precision: str) -> Launcher:
     b, _, h, d = inputs.sizes
     return approved_launcher(
-        backend, device=inputs.r.device, precision=precision, head_size=d, num_heads=b * h
+        backend, device=inputs.r.device, precision=precision, head_size=d, num_heads=h, batch_size=b
     )

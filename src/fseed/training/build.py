@@ -58,8 +58,8 @@ def choose_backend(config: RunConfig, shape: RWKV7Shape) -> ResolvedBackend:
         device=torch.device("cuda", torch.cuda.current_device()) if is_gpu else torch.device("cpu"),
         precision="bf16" if trainer.precision is Precision.bf16 else "high",
         head_size=shape.head_size,
-        width=shape.width,
-        num_heads=max(config.budget.batch_size, config.budget.eval_batch_size) * shape.num_heads,
+        num_heads=shape.num_heads,
+        batch_size=max(config.budget.batch_size, config.budget.eval_batch_size),
     )
 
 
