@@ -1,6 +1,7 @@
 """The forward pass in one launch equals the two launches bit for bit, and waits where it has to."""
 
 import ctypes
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fseed_kernels.problem import Outputs
+from fseed_kernels.self_check import HEAD_LIMITS
 from fseed_kernels.wkv7_cuda import launch
 from fseed_kernels.wkv7_cuda.compile import kernel_table
 from fseed_kernels.wkv7_cuda.load import parameters_of
@@ -142,10 +144,13 @@ def test_groups(num_heads: int, heads_per_scan: int, max_scans: int, group: int)
     assert launch.chained_group(num_heads, heads_per_scan, max_scans) == group
 
 
-def test_form_of_the_forward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "CHAINED_FORMS", ((96, "chained_2"), (64, "chained_1")))
-    forms = [launch.forward_form(num_heads) for num_heads in (1, 63, 64, 95, 96, 400)]
-    assert forms == ["columns_1", "columns_4", "chained_1", "chained_1", "chained_2", "chained_2"]
+def test_form_of_the_forward_pass() -> None:
+    forms = {launch.forward_form(num_heads) for num_heads in range(1, 400)}
+    assert forms <= set(launch.SCAN_CTAS) | set(launch.CHAINED_HEADS)
+    # within one kind of call that the self-check knows, the form is one
+    limits = (0, *HEAD_LIMITS, 400)
+    for first, last in itertools.pairwise(limits):
+        assert len({launch.forward_form(n) for n in range(first + 1, last + 1)}) == 1
 
 
 @pytest.fixture

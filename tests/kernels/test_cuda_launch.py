@@ -162,13 +162,6 @@ def test_a_view_at_an_odd_address_is_refused() -> None:
         forward(replace(problem, inputs=replace(problem.inputs, k=odd)))
 
 
-@pytest.mark.parametrize(
-    ("num_heads", "form"), [(1, "columns_1"), (32, "columns_1"), (48, "columns_2"), (96, "rows")]
-)
-def test_form_of_the_scans(num_heads: int, form: str) -> None:
-    assert launch.scan_form(num_heads) == form
-
-
 @pytest.mark.gpu
 @needs_gpu
 @pytest.mark.parametrize(("t", "lengths"), [(1000, None), (513, [513, 130])])

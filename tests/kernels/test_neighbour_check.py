@@ -85,10 +85,9 @@ def test_every_form_of_the_calls_is_run() -> None:
     cpu = torch.device("cpu")
     neighbours = list(check._neighbours(cpu, torch.bfloat16, 3, 16))
     mixing = [n for n in neighbours if n.name == "norm_shift_mix 6"]
-    # two widths, four combinations under autocast and one in bf16 throughout
-    assert [n.leaves["x"].dtype for n in mixing] == 2 * (4 * [torch.float32] + [torch.bfloat16])
+    assert [n.leaves["x"].dtype for n in mixing] == 2 * [torch.float32]
     outputs = [n.forward(n.leaves)[0] for n in mixing]
     assert all(out[0].dtype == torch.bfloat16 for out in outputs)
-    assert sorted(map(len, outputs)) == 4 * [6] + 6 * [7]
+    assert sorted(map(len, outputs)) == [6, 7]  # without and with the last vector
     gates = [n.leaves["r_k"].dtype for n in neighbours if n.name == "mix_output"]
-    assert gates == 2 * [torch.float32, torch.bfloat16]
+    assert gates == [torch.float32]

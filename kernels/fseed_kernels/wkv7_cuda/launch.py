@@ -26,17 +26,16 @@ from fseed_kernels.wkv7_triton.carried import carried_arguments, check_carried
 HEAD_SIZE = CHUNK_SIZE = 64
 # form of the scans (sources/scan.h) -> CTAs per head
 SCAN_CTAS = {"columns_1": 4, "columns_2": 2, "columns_4": 1, "rows": 1}
-# largest B * H -> form of two launches; H100, ms at 2 x 4096 x 12: 0.112, chained_1 0.139
-SCAN_FORMS = ((31, "columns_1"),)
 # form of a forward pass in one launch (sources/forward_chained.cu) -> heads per CTA that scans
 CHAINED_HEADS = {"chained_1": 1, "chained_2": 2, "chained_pairs": 2}
-# smallest B * H -> form of the forward pass instead of scan_form, the largest first. H100, ms:
-#   B x T x H          chained_1   chained_pairs   two launches
-#   1 x 16384 x 32     0.531       0.687           0.545
-#   4 x 4096 x 12      0.170       0.215           0.205
-#   8 x 4096 x 12      0.329       0.317           0.377
-#   32 x 2048 x 12     0.644       0.621           0.702
-CHAINED_FORMS: tuple[tuple[int, str], ...] = ((80, "chained_pairs"), (32, "chained_1"))
+# smallest B * H -> form of the forward pass, the largest first. H100, ms:
+#   B x T x H          columns_1   chained_1   chained_pairs   rows
+#   2 x 4096 x 12      0.112       0.139       0.181
+#   1 x 16384 x 32     0.545       0.531       0.687
+#   4 x 4096 x 12                  0.170       0.215
+#   8 x 4096 x 12                  0.329       0.317           0.377
+#   32 x 2048 x 12                 0.644       0.621           0.702
+FORWARD_FORMS = ((80, "chained_pairs"), (32, "chained_1"), (1, "columns_1"))
 CHAINED_GROUP = 128  # most heads that are scanned at a time
 # The same for the backward pass in one launch (sources/backward_chained.cu). H100, milliseconds:
 #   B x T x H          48 heads   132 heads   two launches
@@ -49,15 +48,9 @@ BACKWARD_GROUP = 48
 Launch = Callable[[tuple[int, int], int, Sequence[float]], None]
 
 
-def scan_form(num_heads: int) -> str:
-    """Return the form of the scans for B * H heads."""
-    return next((form for largest, form in SCAN_FORMS if num_heads <= largest), "rows")
-
-
 def forward_form(num_heads: int) -> str:
     """Return the form of the forward pass for B * H heads."""
-    chained = (form for smallest, form in CHAINED_FORMS if num_heads >= smallest)
-    return next(chained, scan_form(num_heads))
+    return next(form for smallest, form in FORWARD_FORMS if num_heads >= smallest)
 
 
 def chained_group(num_heads: int, heads_per_scan: int, max_scans: int) -> int:
