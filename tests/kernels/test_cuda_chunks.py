@@ -267,7 +267,6 @@ def test_pads_hold_anything() -> None:
     [
         ("forward_chunk", "forward_chunk.h"),
         ("forward_chained_1", "forward_chunk.h"),
-        ("forward_chained_2", "forward_chunk.h"),
         ("backward_chunk", "backward_chunk.h"),
         ("backward_chained", "backward_chunk.h"),
     ],

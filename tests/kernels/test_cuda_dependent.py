@@ -60,7 +60,7 @@ def test_one_after_the_other(
     expected = doubled(run(CUDA, problem, precision="bf16"))
     monkeypatch.setattr(load, "DEPENDENT_LAUNCH", True)
     if chained:
-        monkeypatch.setattr(launch, "CHAINED_FORMS", ((1, "chained_1"),))
+        monkeypatch.setattr(launch, "FORWARD_FORMS", ((1, "chained_1"),))
     torch.cuda._sleep(10_000_000)  # launches queue up; blocks of memory are used again and again
     found = [doubled(run(CUDA, fresh(problem), precision="bf16")) for _ in range(10)]
     for one in found:

@@ -25,9 +25,9 @@ from fseed_kernels.wkv7_triton.carried import carried_arguments, check_carried
 
 HEAD_SIZE = CHUNK_SIZE = 64
 # form of the scans (sources/scan.h) -> CTAs per head
-SCAN_CTAS = {"columns_1": 4, "columns_2": 2, "columns_4": 1, "rows": 1}
+SCAN_CTAS = {"columns_1": 4, "rows": 1}
 # form of a forward pass in one launch (sources/forward_chained.cu) -> heads per CTA that scans
-CHAINED_HEADS = {"chained_1": 1, "chained_2": 2, "chained_pairs": 2}
+CHAINED_HEADS = {"chained_1": 1, "chained_pairs": 2}
 # smallest B * H -> form of the forward pass, the largest first. H100, ms:
 #   B x T x H          columns_1   chained_1   chained_pairs   rows
 #   2 x 4096 x 12      0.112       0.139       0.181

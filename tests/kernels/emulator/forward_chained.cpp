@@ -6,5 +6,4 @@
     return emulator::launch(blocks, 1, 128, SHARED_BYTES, order, [=] { name(*x); }, true); \
   }
 FORM(forward_chained_1)
-FORM(forward_chained_2)
 FORM(forward_chained_pairs)

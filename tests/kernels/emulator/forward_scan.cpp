@@ -12,5 +12,3 @@ static int run(const ForwardScan* x, int grid_x, int grid_y, int order) {
   }
 FORM(forward_scan_rows, 128, ForwardRows<4>::SHARED)
 FORM(forward_scan_columns_1, 128, ForwardColumns<1>::SHARED)
-FORM(forward_scan_columns_2, 256, ForwardColumns<2>::SHARED)
-FORM(forward_scan_columns_4, 512, ForwardColumns<4>::SHARED)

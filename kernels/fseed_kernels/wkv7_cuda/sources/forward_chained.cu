@@ -95,5 +95,4 @@ DEV void forward_chained(const ForwardChained& x) {
 }
 
 KERNEL(128, 3) forward_chained_1(const ForwardChained x) { forward_chained<1>(x); }
-KERNEL(128, 3) forward_chained_2(const ForwardChained x) { forward_chained<2>(x); }
 KERNEL(128, 3) forward_chained_pairs(const ForwardChained x) { forward_chained<2, true>(x); }

@@ -170,9 +170,3 @@ KERNEL(128, 1) forward_scan_rows(const ForwardScan x) {
 KERNEL(128, 1) forward_scan_columns_1(const ForwardScan x) {
   forward_columns<1>(x);
 }
-KERNEL(256, 1) forward_scan_columns_2(const ForwardScan x) {
-  forward_columns<2>(x);
-}
-KERNEL(512, 1) forward_scan_columns_4(const ForwardScan x) {
-  forward_columns<4>(x);
-}
