@@ -86,6 +86,7 @@ def reference(problem: Problem, form: str) -> dict[str, Tensor]:
         state = state + v[:, t].unsqueeze(-1) * k[:, t].unsqueeze(-2)
         outputs.append((state @ r[:, t].unsqueeze(-1)).squeeze(-1))
     y = torch.stack(outputs, 1)
+    assert problem.dfinal_state is not None  # every version is timed with both gradients
     loss = (y * problem.dy.double()).sum() + (state * problem.dfinal_state.double()).sum()
     gradients = torch.autograd.grad(loss, list(leaves.values()))
     named = dict(zip(leaves, gradients, strict=True))

@@ -54,6 +54,7 @@ class AutogradOperator:
         """Convert decay form and state layout; the leaves ask for gradients."""
         tensors = convert_decay(problem, self.form).inputs.tensors
         assert problem.initial_state is not None
+        assert problem.dfinal_state is not None
         leaves = (*tensors, self._turn(problem.initial_state))
         return Native(
             leaves=tuple(x.detach().clone().requires_grad_() for x in leaves),
@@ -161,10 +162,10 @@ def name_results(results: Results) -> dict[str, Tensor]:
 
 def draw_carried(problem: Problem, *, seed: int) -> Carried:
     """Draw a previous final state with its squares, and a gate, for the problem's sizes."""
-    state = torch.empty_like(problem.dfinal_state)
+    b, _, h, d = problem.inputs.sizes
+    state = problem.dy.new_empty((b, h, d, d), dtype=torch.float32)
     generator = torch.Generator(state.device).manual_seed(seed)
     state.normal_(generator=generator)
-    b, h, d, _ = state.shape
     squares = state.square().unflatten(2, (d // 16, 16)).sum((3, 4))
     gate = torch.rand(b, h, generator=generator, device=state.device)
     return Carried(state=state, squares=squares, gate=gate, clip=1.0)

@@ -139,7 +139,8 @@ def power_of_two(x):
     What is divided by it fits 16-bit operands whatever its scale (gradients of a mean loss are
     near 1e-7, below what fp16 holds), and is multiplied back without rounding.
     """
-    exponent = tl.max(tl.max(tl.abs(x), 1), 0).to(tl.int32, bitcast=True) & 0x7F800000
+    largest = tl.max(tl.max(tl.abs(x), 1), 0)
+    exponent = tl.cast(largest, tl.int32, bitcast=True) & 0x7F800000
     # 27 and 227 are the biased exponents of 2^-100 and 2^100
     return tl.minimum(tl.maximum(exponent, 27 << 23), 227 << 23).to(tl.float32, bitcast=True)
 

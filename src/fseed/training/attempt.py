@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from typing import Literal
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -166,7 +166,8 @@ def prepare_torch(config: RunConfig) -> None:
         raise UserError("trainer asks for a GPU, torch finds none; use trainer=cpu")
     # deterministic mode would fill every new tensor with NaN first, one more pass over memory each;
     # that no kernel leaves an element unwritten is tested on poisoned memory (tests/kernels)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    deterministic: Any = torch.utils.deterministic  # its attribute is a property of the module
+    deterministic.fill_uninitialized_memory = False
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
 
