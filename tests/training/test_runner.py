@@ -192,6 +192,8 @@ def test_every_attempt_stands_in_the_provenance(tmp_path, monkeypatch):
     attempts = read_run(tmp_path).provenance["attempts"]
     assert len(attempts) == 2
     assert attempts[0]["versions"] == attempts[1]["versions"]
+    plain = {"name": "chunked", "precision": None, "variant": None, "refused": []}
+    assert [attempt["wkv_backend"] for attempt in attempts] == [plain, plain]
 
 
 def test_the_shuffled_control_differs_from_its_arm(tmp_path):

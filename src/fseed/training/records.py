@@ -40,7 +40,7 @@ ATTEMPT_KEYS = (
     *("started_at", "git_commit", "git_dirty_hash", "platform"),
     *INSTALLATION_KEYS,
 )
-NOTE_MIXED = "continued on another installation or device, see attempts in provenance.json"
+NOTE_MIXED = "continued on another installation, device or backend, see attempts in provenance.json"
 NOTE_RANDOM = "backbone randomly initialised by the official RWKV-7 rules, no pre-training"
 
 
