@@ -25,7 +25,8 @@ def norm_shift_mix_kernels(
     Raises:
         KernelUnavailable: where no kernel can run; this is the first one of a model.
     """
-    require_kernels(x.device)
+    if not torch.compiler.is_compiling():  # a compiler cannot trace the search for a package
+        require_kernels(x.device)
     x, previous = x.contiguous(), previous.contiguous()
     mixes = mixes.contiguous()
     outs, last, _ = norm_shift_mix(
