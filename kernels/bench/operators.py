@@ -27,11 +27,25 @@ class Operator(Protocol):
 
     form: str
 
-    def convert(self, problem: Problem) -> Any: ...  # noqa: D102
-    def forward(self, native: Any) -> object: ...  # noqa: D102
-    def forward_backward(self, native: Any) -> Results: ...  # noqa: D102
-    def prompt(self, native: Any) -> Results: ...  # noqa: D102
-    def named(self, results: Results) -> dict[str, Tensor]: ...  # noqa: D102
+    def convert(self, problem: Problem) -> Any:
+        """Bring a problem to the conventions of the library; outside what is timed."""
+        ...
+
+    def forward(self, native: Any) -> object:
+        """Run the forward pass, keeping what a backward pass needs."""
+        ...
+
+    def forward_backward(self, native: Any) -> Results:
+        """Run both passes; the results stay in the library's layout."""
+        ...
+
+    def prompt(self, native: Any) -> Results:
+        """Run the forward pass without gradient."""
+        ...
+
+    def named(self, results: Results) -> dict[str, Tensor]:
+        """Return results by name in the layout of ``fseed_kernels.reference``."""
+        ...
 
 
 @dataclass(frozen=True)
