@@ -12,8 +12,9 @@ import warnings
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cache
+from functools import cache, partial
 from importlib import metadata
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 
 from fseed_kernels.cache import cache_folder, write_atomically
+from fseed_kernels.concurrent_checks import first_finding
 from fseed_kernels.errors import KernelUnavailable
 from fseed_kernels.launchers import VARIANTS, Launcher, device_problem, load_launcher
 from fseed_kernels.problem import Carried, Gradients, Inputs
@@ -190,34 +192,38 @@ def find_error(
         The first deviation above the tolerance in words; "" where all is right.
     """
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    for masked in (False, True):
-        for with_carried in (False, True):
-            problem = _build(
-                b=batch_size,
-                t=max(SHORT_LENGTHS) if masked else FULL_TOKENS,
-                h=num_heads,
-                d=head_size,
-                dtype=dtype,
-                device=str(device),
-                lengths=[SHORT_LENGTHS[(i + 1) % 2] for i in range(batch_size)] if masked else None,
-                with_carried=with_carried,
-                # gradients of a mean loss are as small: no step may lose them
-                gradient_scale=2.0**-24 if masked else 1.0,
-                with_states=masked == with_carried,
-            )
-            for name, found in _deviations(launcher, problem, precision).items():
-                if not found <= TOLERANCES[precision]:
-                    return f"{name} is off by {found:.1e} (allowed {TOLERANCES[precision]:.1e})"
-    return ""
+    sizes = {"b": batch_size, "h": num_heads, "d": head_size, "dtype": dtype}
+
+    def check(masked: bool, with_carried: bool) -> str:
+        problem = _build(**sizes, device=device, masked=masked, with_carried=with_carried)
+        for name, found in _deviations(launcher, problem, precision).items():
+            if not found <= TOLERANCES[precision]:
+                return f"{name} is off by {found:.1e} (allowed {TOLERANCES[precision]:.1e})"
+        return ""
+
+    return first_finding(
+        [partial(check, *kind) for kind in product((False, True), repeat=2)], device
+    )
 
 
-def _build(*, with_states: bool, gradient_scale: float, **sizes: Any) -> Problem:
+def _build(
+    *, masked: bool, with_carried: bool, b: int, device: torch.device, **sizes: Any
+) -> Problem:
     """Build a problem; without states the scans get null pointers, which is other code."""
-    problem = build_problem(**sizes)
-    dy, dfinal_state = problem.dy * gradient_scale, problem.dfinal_state
-    if not with_states or dfinal_state is None:
+    problem = build_problem(
+        b=b,
+        t=max(SHORT_LENGTHS) if masked else FULL_TOKENS,
+        lengths=[SHORT_LENGTHS[(i + 1) % 2] for i in range(b)] if masked else None,
+        with_carried=with_carried,
+        device=str(device),
+        **sizes,
+    )
+    # gradients of a mean loss are as small: no step may lose them
+    scale = 2.0**-24 if masked else 1.0
+    dy, dfinal_state = problem.dy * scale, problem.dfinal_state
+    if masked != with_carried or dfinal_state is None:
         return replace(problem, dy=dy, initial_state=None, dfinal_state=None)
-    return replace(problem, dy=dy, dfinal_state=dfinal_state * gradient_scale)
+    return replace(problem, dy=dy, dfinal_state=dfinal_state * scale)
 
 
 def _deviations(launcher: Launcher, problem: Problem, precision: str) -> dict[str, float]:

@@ -83,7 +83,7 @@ def test_nan_never_passes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_form_of_the_calls_is_run() -> None:
     """Under autocast x is float32 and the lerps are bf16; lengths and the gradient of last vary."""
     cpu = torch.device("cpu")
-    neighbours = list(check._neighbours(cpu, torch.bfloat16, 3, 16))
+    neighbours = [build() for build in check._neighbours(cpu, torch.bfloat16, 3, 16)]
     mixing = [n for n in neighbours if n.name == "norm_shift_mix 6"]
     assert [n.leaves["x"].dtype for n in mixing] == 2 * [torch.float32]
     outputs = [n.forward(n.leaves)[0] for n in mixing]

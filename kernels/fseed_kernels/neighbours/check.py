@@ -3,12 +3,14 @@
 They go through the assembler that compiles WKV7 (kernels/README.md, "Assemblers").
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import product
 from typing import Any
 
 import torch
 
+from fseed_kernels.concurrent_checks import first_finding
 from fseed_kernels.neighbours.forms import (
     Neighbour,
     build_mix_output,
@@ -38,7 +40,9 @@ def find_error(*, device: torch.device, dtype: torch.dtype, head_size: int, widt
     Returns:
         The first deviation above the tolerance in words; "" where all is right.
     """
-    for neighbour in _neighbours(device, dtype, width // head_size, head_size):
+
+    def check(build: Callable[[], Neighbour]) -> str:
+        neighbour = build()
         douts = neighbour.output_gradients()
         found = errors(neighbour.fused(douts), neighbour.reference(douts, torch.float64))
         for name, error in found.items():
@@ -46,20 +50,26 @@ def find_error(*, device: torch.device, dtype: torch.dtype, head_size: int, widt
                 tensor = f"gradient of {name}" if name in neighbour.leaves else name
                 allowed = f"{TOLERANCES[dtype]:.1e}"
                 return f"{neighbour.name}: {tensor} is off by {error:.1e} (allowed {allowed})"
-    return ""
+        return ""
+
+    builders = _neighbours(device, dtype, width // head_size, head_size)
+    return first_finding([partial(check, build) for build in builders], device)
 
 
-def _neighbours(device: torch.device, dtype: torch.dtype, h: int, d: int) -> Iterator[Neighbour]:
-    """Yield them one after another, so that each frees its memory before the next."""
+def _neighbours(
+    device: torch.device, dtype: torch.dtype, h: int, d: int
+) -> Iterator[Callable[[], Neighbour]]:
+    """Yield what builds them, so that each takes its memory when its turn comes."""
     t = LONG_TOKENS if device.type == "cuda" else SHORT_TOKENS
-    yield build_relu_squared(shape=(2, t, 4 * h * d), dtype=dtype, device=device)
+    yield partial(build_relu_squared, shape=(2, t, 4 * h * d), dtype=dtype, device=device)
     common: dict[str, Any] = {
         **{"b": 2, "t": t, "dtype": dtype, "device": device},
         "autocast": dtype == torch.bfloat16,
     }
     for first_layer in (True, False):
-        yield build_wkv7_inputs(h=h, d=d, first_layer=first_layer, **common)
-    yield build_mix_output(h=h, d=d, **common)
+        yield partial(build_wkv7_inputs, h=h, d=d, first_layer=first_layer, **common)
+    yield partial(build_mix_output, h=h, d=d, **common)
     # a prompt has lengths and hands its last vector on, an answer neither: two compilations each
     for m, (lengths, reads_last) in product(NUM_MIXES, (([t // 3, 0], True), (None, False))):
-        yield build_norm_shift_mix(m=m, c=h * d, lengths=lengths, reads_last=reads_last, **common)
+        kind = {"m": m, "lengths": lengths, "reads_last": reads_last}
+        yield partial(build_norm_shift_mix, c=h * d, **kind, **common)

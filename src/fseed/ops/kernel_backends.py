@@ -1,6 +1,7 @@
 """Which implementation of wkv7 runs here: a name that was asked for, or the fastest right one."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
@@ -79,10 +80,12 @@ def _fastest(call: dict, num_heads: int, batch_size: int) -> ResolvedBackend:
 
 def _approve_all(name: str, call: dict, num_heads: int, batch_size: int) -> ResolvedBackend:
     """Check every choice of sizes that batches of up to ``batch_size`` make, and the neighbours."""
-    verdicts = [
-        _approve(name, num_heads, size, **call)[1] for size in checked_sizes(batch_size, num_heads)
-    ]
-    check_neighbours(**call, width=num_heads * call["head_size"])
+    width = num_heads * call["head_size"]
+    sizes = checked_sizes(batch_size, num_heads)
+    with ThreadPoolExecutor(1) as pool:  # both compile, which takes most of their time
+        neighbours = pool.submit(check_neighbours, **call, width=width)
+        verdicts = [_approve(name, num_heads, size, **call)[1] for size in sizes]
+        neighbours.result()
     variants = sorted({str(verdict.variant) for verdict in verdicts})
     reasons = tuple(dict.fromkeys(r for verdict in verdicts for r in verdict.reasons))
     return ResolvedBackend(name, call["precision"], " and ".join(variants), reasons)
