@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import bdtr, nctdtrinc, stdtrit
+from scipy.special import bdtr, stdtr, stdtrit
 
 MIN_SEEDS = 3  # below, seeds say too little about their own spread for an interval
-MAX_MORE_SEEDS = 1000
+# scores are ratios of whole numbers: what differs by less differs by rounding alone
+ROUNDING = 1e-12
 _CHUNK_ENTRIES = 4_000_000  # weights held at once by the bootstrap, 32 MB
 
 Array = NDArray[np.float64]
@@ -31,11 +32,39 @@ def paired_t_interval(differences: ArrayLike, *, confidence: float = 0.95) -> In
 
     Its width is zero when all differences are equal; the caller judges that.
     """
-    values = _finite(differences, num_axes=1)
-    if values.size < MIN_SEEDS:
-        raise ValueError(f"{values.size} differences: a t interval needs at least {MIN_SEEDS}")
+    values = seed_differences(differences)
     half = _t_quantile(values.size - 1, confidence) * values.std(ddof=1) / np.sqrt(values.size)
     return Interval(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
+
+
+def paired_t_p_value(differences: ArrayLike) -> float:
+    """Return the two-sided p value of the paired t test over seeds of ``differences`` [S], S >= 3.
+
+    Differences that are all equal give 1.0: scores come in steps of one unit, so equal ones say
+    that the step is coarse, not that the seeds have no spread.
+    """
+    values = seed_differences(differences)
+    if not has_spread(values):
+        return 1.0
+    statistic = values.mean() / (values.std(ddof=1) / np.sqrt(values.size))
+    return float(2 * stdtr(values.size - 1, -abs(statistic)))
+
+
+def has_spread(differences: ArrayLike) -> bool:
+    """Tell whether ``differences`` [S] differ from each other by more than rounding."""
+    return bool(np.ptp(_finite(differences, num_axes=1)) > ROUNDING)
+
+
+def seed_differences(differences: ArrayLike) -> Array:
+    """Return ``differences`` [S] as an array.
+
+    Raises:
+        ValueError: for fewer than 3, or one that is not finite.
+    """
+    values = _finite(differences, num_axes=1)
+    if values.size < MIN_SEEDS:
+        raise ValueError(f"{values.size} differences: seeds need at least {MIN_SEEDS} for a spread")
+    return values
 
 
 def item_interval(
@@ -97,41 +126,6 @@ def exact_mcnemar(arm_right: ArrayLike, baseline_right: ArrayLike) -> float:
     only_arm, only_baseline = int((arm & ~baseline).sum()), int((baseline & ~arm).sum())
     discordant = only_arm + only_baseline
     return min(1.0, float(2 * bdtr(min(only_arm, only_baseline), discordant, 0.5)))
-
-
-def smallest_detectable_effect(
-    deviation: float, *, num_seeds: int, power: float = 0.8, significance: float = 0.05
-) -> float:
-    """Return the mean difference that a two-sided paired t test over seeds finds with ``power``.
-
-    ``deviation`` is the standard deviation over seeds of the paired difference (ddof 1).
-    """
-    if num_seeds < 2:
-        raise ValueError("the spread over seeds needs at least 2 seeds")
-    df = num_seeds - 1
-    critical = _t_quantile(df, 1 - significance)
-    return float(nctdtrinc(df, 1 - power, critical)) * deviation / float(np.sqrt(num_seeds))
-
-
-def more_seeds_needed(
-    effect: float, deviation: float, *, num_seeds: int, power: float = 0.8
-) -> int | None:
-    """Return how many more seeds make ``effect`` detectable with ``power``; None above 1,000.
-
-    Takes the effect and the deviation as they are observed, so it is a guide, not a promise.
-    """
-    low, high = 0, MAX_MORE_SEEDS
-
-    def detects(more: int) -> bool:
-        total = num_seeds + more
-        return smallest_detectable_effect(deviation, num_seeds=total, power=power) <= abs(effect)
-
-    if effect == 0 or not detects(high):
-        return None
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if detects(middle) else (middle + 1, high)
-    return low
 
 
 def _percentile_intervals(
