@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from fseed import identity
 from fseed.config.rules import leaves
-from fseed.config.schema import RunConfig
+from fseed.config.schema import RunConfig, SweepConfig
 from fseed.identity import (
     ARM_KEYS,
     Hashes,
@@ -15,7 +15,9 @@ from fseed.identity import (
     canonical_config,
     code_fingerprint,
     identify,
+    identify_content,
     is_baseline,
+    without_keys,
 )
 from tests.configs import build_config, compose
 
@@ -24,7 +26,7 @@ HASHES = Hashes(data="d", weights=None, vocabulary=None, code="c")
 # keys that cannot change a number, or whose content is hashed instead
 VOLATILE = {
     *("output.root", "output.save_weights", "output.keep_checkpoint", "logger.kind"),
-    *("sweep.name", "sweep.stage", "sweep.baseline", "sweep.dry_run"),
+    *(f"sweep.{field.name}" for field in fields(SweepConfig)),
     *("data.root", "weights", "model.weights", "model.vocab_file"),
     *("model.needs_weights", "model.allow_above_uniform", "fs.allow_noop"),
     *("trainer.num_threads", "trainer.progress", "budget.checkpoint_every_steps"),
@@ -32,7 +34,7 @@ VOLATILE = {
 # read only under another gate or schedule than the default one
 INACTIVE = {
     *("fs_variant.head_init", "fs_variant.head_lr", "fs_variant.input_lr"),
-    *("schedule.low", "schedule.high"),
+    *("schedule.low", "schedule.high", "control.state_lr"),
 }
 
 
@@ -83,6 +85,7 @@ def test_every_key_is_volatile_or_part_of_the_identity(key: str) -> None:
         (["fs_variant=inputgate"], "fs_variant.input_lr"),
         (["schedule=cosine"], "schedule.low"),
         (["schedule=linear"], "schedule.high"),
+        (["control=learned_state"], "control.state_lr"),
     ],
 )
 def test_options_count_where_they_are_read(overrides: list[str], key: str) -> None:
@@ -116,6 +119,19 @@ def test_without_future_seed_its_options_do_not_count(overrides: tuple[str, ...]
     assert identify(plain, HASHES) == identify(dressed, HASHES)
     assert canonical_arm(dressed) == {"mode": "no_fs"}
     assert is_baseline(dressed)
+
+
+@pytest.mark.parametrize("kind", ["shuffled_state", "random_state", "same_layer"])
+def test_a_control_differs_from_its_arm_in_the_control_alone(kind: str) -> None:
+    arm, control = (compose("fs=head_l8", f"control={name}").config for name in ("none", kind))
+    assert canonical_arm(control) == canonical_arm(arm) | {"control": kind}
+    assert identify(control, HASHES).pair_key == identify(arm, HASHES).pair_key
+
+
+def test_a_learned_state_adds_its_rate_to_the_arm() -> None:
+    arm, control = (compose("fs=raw_l8", f"control={n}").config for n in ("none", "learned_state"))
+    added = {"control": "learned_state", "control_state_lr": 1e-2}
+    assert canonical_arm(control) == canonical_arm(arm) | added
 
 
 def test_a_control_is_no_baseline() -> None:
@@ -168,3 +184,19 @@ def test_code_hash_follows_the_sources(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_code_hash_of_this_installation() -> None:
     assert len(code_fingerprint()) == 64
+
+
+def test_identity_of_plain_content_is_that_of_the_configuration() -> None:
+    config = build_config("fs=scalar_l10")
+    again = identify_content(
+        canonical_config(config), arm=canonical_arm(config), hashes=asdict(HASHES)
+    )
+    assert again == identify(config, HASHES)
+
+
+def test_without_keys_copies_and_names_an_absent_key() -> None:
+    content = {"a": {"b": 1, "c": 2}, "d": 3}
+    assert without_keys(content, ["a.b", "d"]) == {"a": {"c": 2}}
+    assert content == {"a": {"b": 1, "c": 2}, "d": 3}
+    with pytest.raises(KeyError):
+        without_keys(content, ["a.e"])

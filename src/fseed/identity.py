@@ -52,8 +52,19 @@ def identify(config: RunConfig, hashes: Hashes) -> Identity:
 
     The baseline of an arm is the ``no_fs`` run with the same ``pair_key``.
     """
-    shared = {"config": canonical_config(config), "hashes": dataclasses.asdict(hashes)}
-    arm = canonical_arm(config)
+    return identify_content(
+        canonical_config(config), arm=canonical_arm(config), hashes=dataclasses.asdict(hashes)
+    )
+
+
+def identify_content(
+    config: Mapping[str, Any], *, arm: Mapping[str, Any], hashes: Mapping[str, Any]
+) -> Identity:
+    """Return the identity of plain content: what ``canonical_config`` and ``canonical_arm`` give.
+
+    With it an archived record can be checked after the schema has grown.
+    """
+    shared = {"config": config, "hashes": hashes}
     return Identity(
         run_id=_digest({**shared, "arm": arm}), pair_key=_digest(shared), arm_key=_digest(arm)
     )
@@ -61,19 +72,24 @@ def identify(config: RunConfig, hashes: Hashes) -> Identity:
 
 def canonical_config(config: RunConfig) -> dict[str, Any]:
     """Return what an arm shares with its baseline: no FS keys, nothing volatile, plain values."""
-    content = _plain(dataclasses.asdict(config))
-    for key in (*ARM_KEYS, *VOLATILE_KEYS):
+    return without_keys(_plain(dataclasses.asdict(config)), (*ARM_KEYS, *VOLATILE_KEYS))
+
+
+def without_keys(content: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """Return a copy of nested mappings without the dotted ``keys``; KeyError for one not there."""
+    copied = _plain(content)
+    for key in keys:
         *parents, leaf = key.split(".")
-        node = content
+        node = copied
         for parent in parents:
             node = node[parent]
         del node[leaf]
-    return content
+    return copied
 
 
 def canonical_arm(config: RunConfig) -> dict[str, Any]:
     """Return the FS part without options that the chosen mode, gate or schedule never reads."""
-    control = {} if config.control.kind is ControlKind.none else {"control": config.control.kind}
+    control = _canonical_control(config)
     if config.fs.mode is Mode.no_fs:
         return _plain({"mode": config.fs.mode, **control})
     variant = dataclasses.asdict(config.fs_variant)
@@ -86,6 +102,14 @@ def canonical_arm(config: RunConfig) -> dict[str, Any]:
         schedule = dataclasses.asdict(config.schedule)
     parts = {"fs_variant": variant, "schedule": schedule, "alpha": dataclasses.asdict(config.alpha)}
     return _plain({"mode": config.fs.mode, "lstart": config.lstart, **parts, **control})
+
+
+def _canonical_control(config: RunConfig) -> dict[str, Any]:
+    control = config.control
+    if control.kind is ControlKind.none:
+        return {}
+    learned = control.kind is ControlKind.learned_state
+    return {"control": control.kind} | ({"control_state_lr": control.state_lr} if learned else {})
 
 
 def is_baseline(config: RunConfig) -> bool:

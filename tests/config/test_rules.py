@@ -44,6 +44,35 @@ from tests.configs import build_config
         ),
         ({"control__kind": "shuffled_state", "fs__mode": "no_fs"}, "alters a Future-Seed arm"),
         ({"control__kind": "aa", "fs__mode": "no_fs"}, "choose a preset, for example"),
+        ({"control__kind": "random_state", "fs__mode": "no_fs"}, "alters a Future-Seed arm"),
+        ({"control__kind": "learned_state", "fs__mode": "no_fs"}, "alters a Future-Seed arm"),
+        ({"control__kind": "same_layer", "fs__mode": "no_fs"}, "alters a Future-Seed arm"),
+        (
+            {"control__kind": "same_layer", "fs_variant__seed_scale": 0.0},
+            "control=same_layer with fs_variant.seed_scale=0 is a no-op arm; use control=aa",
+        ),
+        (
+            {"control__kind": "learned_state", "control__state_lr": 0.0},
+            "control.state_lr=0.0: must be above 0",
+        ),
+        (
+            {"control__kind": "shuffled_state", "budget__test": True, "data__num_test": 1},
+            "data.num_test=1 must be at least 2",
+        ),
+        ({"budget__test": True, "data__num_test": 0}, "scores the test split, and data.num_test=0"),
+        ({"trainer__micro_batch_size": 0}, "trainer.micro_batch_size=0: must be above 0"),
+        (
+            {"trainer__micro_batch_size": 17, "budget__batch_size": 16},
+            "trainer.micro_batch_size=17 is more than budget.batch_size=16",
+        ),
+        (
+            {
+                "control__kind": "shuffled_state",
+                "trainer__micro_batch_size": 4,
+                "budget__batch_size": 16,
+            },
+            "which a micro-batch (4 of 16) may not hold",
+        ),
         ({"trainer__wkv_backend": "triton"}, "triton needs a GPU; choose trainer=bf16"),
         (
             {"trainer__wkv_backend": "cuda", "trainer__accelerator": "gpu"},
@@ -78,6 +107,17 @@ def test_values_that_cannot_work_are_refused(values: dict[str, Any], message: st
         {"alpha__init": -2.5},
         {"control__kind": "repeat_prompt", "fs__mode": "no_fs"},
         {"control__kind": "shuffled_state"},
+        {"control__kind": "random_state"},
+        {"control__kind": "learned_state", "fs_variant__gate": "raw", "alpha__init": 0.0},
+        {"control__kind": "same_layer", "lstart": 11},
+        {"control__kind": "aa", "fs_variant__seed_scale": 0.0},
+        {
+            "control__kind": "shuffled_state",
+            "trainer__micro_batch_size": 16,
+            "budget__batch_size": 16,
+        },
+        {"control__kind": "same_layer", "trainer__micro_batch_size": 1},
+        {"budget__test": True, "data__num_test": 1},
         {"data__num_test": 0},
     ],
 )
@@ -114,6 +154,14 @@ def test_lstart_in_range(values: dict[str, Any]) -> None:
     config = build_config(**values)
     check_model(config)
     assert config.lstart == values["lstart"]
+
+
+@pytest.mark.parametrize("kind", ["shuffled_state", "random_state", "learned_state", "same_layer"])
+def test_a_control_of_an_arm_that_seeds_no_layer_is_refused(kind: str) -> None:
+    config = build_config(lstart=12, fs__allow_noop=True, control__kind=kind)
+    with pytest.raises(UserError, match=r"lstart=12 seeds none of 12; use control=aa"):
+        check_model(config)
+    check_model(build_config(lstart=12, fs__allow_noop=True, control__kind="aa"))
 
 
 def test_missing_sizes_are_named() -> None:

@@ -90,7 +90,7 @@ def test_rms_of_a_zero_state_is_zero_with_finite_gradient():
 
 def test_shuffled_state_comes_from_another_sample():
     state = build_state()
-    plain, shuffled = carry(state), carry(state, shuffle_states=True)
+    plain, shuffled = carry(state), carry(state, control="shuffled_state")
     torch.testing.assert_close(shuffled, plain.roll(1, 0))
 
 

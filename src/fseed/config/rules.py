@@ -7,10 +7,14 @@ from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
 from typing import Any
 
+from fseed.config.control_rules import (
+    check_control,
+    check_control_layers,
+    check_micro_batch,
+)
 from fseed.config.schema import (
     Accelerator,
     Backend,
-    ControlKind,
     Gate,
     LoggerKind,
     Mode,
@@ -66,7 +70,9 @@ RANGES: dict[str, Rule] = {
     "optim.grad_clip": _NOT_NEGATIVE,
     "optim.warmup_steps": _NOT_NEGATIVE,
     "optim.decay_lr_multiplier": _POSITIVE,
+    "trainer.micro_batch_size": _POSITIVE,
     "trainer.num_threads": _POSITIVE,
+    "control.state_lr": _POSITIVE,
     "optim.task_head_lr": _POSITIVE,
     "mbpp.num_samples": _NOT_NEGATIVE,
     "mbpp.temperature": _POSITIVE,
@@ -98,7 +104,8 @@ def check_values(config: RunConfig) -> None:
     _check_lengths(config)
     _check_source(config)
     _check_weights(config)
-    _check_control(config)
+    check_control(config)
+    check_micro_batch(config)
     _check_backend(config)
     _check_logger(config)
 
@@ -117,6 +124,7 @@ def check_model(config: RunConfig) -> None:
         )
     _check_vocabulary(config)
     _check_lstart(config)
+    check_control_layers(config)
 
 
 def notes(config: RunConfig) -> list[str]:
@@ -159,6 +167,8 @@ def _check_budget(config: RunConfig) -> None:
             f"budget: exactly one of steps and tokens counts, {given}\n"
             "write budget.steps=N, or budget.tokens=N budget.steps=null"
         )
+    if config.budget.test and config.data.num_test == 0:
+        raise UserError("budget.test=true scores the test split, and data.num_test=0; raise it")
 
 
 def _check_batch(config: RunConfig) -> None:
@@ -200,34 +210,6 @@ def _check_weights(config: RunConfig) -> None:
         )
     if model.vocab_file is not None and model.tokenizer is TokenizerKind.byte:
         raise UserError(f"model.vocab_file={model.vocab_file} has no use with the byte tokenizer")
-
-
-def _check_control(config: RunConfig) -> None:
-    kind, mode = config.control.kind, config.fs.mode
-    if kind is ControlKind.repeat_prompt and mode is not Mode.no_fs:
-        raise UserError("control=repeat_prompt runs without Future-Seed: fs.mode must be no_fs")
-    if kind in (ControlKind.aa, ControlKind.shuffled_state) and mode is Mode.no_fs:
-        raise UserError(
-            f"control={kind.value} alters a Future-Seed arm, and fs=no_fs is none; "
-            "choose a preset, for example fs=scalar_l10"
-        )
-    if kind is ControlKind.shuffled_state:
-        _check_batch_mates(config)
-
-
-def _check_batch_mates(config: RunConfig) -> None:
-    budget, data = config.budget, config.data
-    sizes = {
-        "budget.batch_size": budget.batch_size,
-        "budget.eval_batch_size": budget.eval_batch_size,
-        "data.num_validation": data.num_validation,
-    }
-    for key, size in sizes.items():
-        if size < 2:
-            raise UserError(
-                "control=shuffled_state takes the state of another sample of the batch: "
-                f"{key}={size} must be at least 2"
-            )
 
 
 def _check_backend(config: RunConfig) -> None:

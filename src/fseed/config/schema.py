@@ -49,6 +49,9 @@ class ControlKind(Enum):
     none = "none"
     aa = "aa"
     shuffled_state = "shuffled_state"
+    random_state = "random_state"
+    learned_state = "learned_state"
+    same_layer = "same_layer"
     repeat_prompt = "repeat_prompt"
 
 
@@ -98,6 +101,14 @@ class BaselineRule(Enum):
     none = "none"
 
 
+class StageRule(Enum):
+    """How a staged sweep chooses the arms that go on, see ``fseed.sweep.decisions``."""
+
+    race = "race"  # paired intervals over seeds
+    halving = "halving"  # the best half of each rung
+    threshold = "threshold"  # the earlier protocol: a mean difference on few seeds
+
+
 class LoggerKind(Enum):
     """Extra experiment tracker beside the run directory."""
 
@@ -124,7 +135,7 @@ class DataConfig:
     root: str | None = None  # folder with one subfolder per data set (local only)
     num_train: int = MISSING  # examples
     num_validation: int = MISSING  # examples
-    num_test: int = MISSING  # examples, never read by a plain sweep
+    num_test: int = MISSING  # examples, read with budget.test alone
     seed: int = 0  # chooses the rows of each split; equal for all seeds and arms
 
 
@@ -172,6 +183,7 @@ class ControlConfig:
     """Control arm, mechanism section 4."""
 
     kind: ControlKind = ControlKind.none
+    state_lr: float = 1e-2  # learning rate of the constant state (learned_state only)
 
 
 @dataclass
@@ -206,6 +218,7 @@ class BudgetConfig:
     eval_batch_size: int = MISSING  # examples
     generate: bool = True  # free decoding at the last evaluation
     generate_first: bool = False  # also before the first step
+    test: bool = False  # score the test split once, after the last step
     checkpoint_every_steps: int | None = None  # null: with evaluations, and every ~30 s
 
 
@@ -243,6 +256,7 @@ class TrainerConfig:
     accelerator: Accelerator = Accelerator.cpu
     precision: Precision = Precision.float32
     wkv_backend: Backend = Backend.auto
+    micro_batch_size: int | None = None  # examples a backward pass; null: the whole batch
     num_threads: int | None = None  # CPU threads; null: all cores
     progress: bool = True
 
@@ -262,6 +276,18 @@ class SweepConfig:
     stage: str = "plain"  # label in records and tables
     baseline: BaselineRule = BaselineRule.auto
     dry_run: bool = False  # print the plan, run nothing
+    diff_against: str | None = None  # folder of an earlier sweep: print what changes against it
+    # of a staged sweep (hydra/sweeper=staged, or sweep=staged for short)
+    rule: StageRule = StageRule.race
+    wanted_gain: float = 0.01  # smallest gain worth having, a fraction: 0.01 is 1 pp
+    significance: float = 0.05  # of one stage, shared by its rungs
+    keep_fraction: float = 0.5  # of the arms at each rung (halving)
+    quick_threshold: float = 0.001  # mean difference that passes quick (threshold)
+    medium_threshold: float = 0.002  # and medium (threshold)
+    quick_seeds: int = 3
+    medium_seeds: int = 3
+    confirm_seeds: int = 12  # at least 5
+    controls: bool = True  # run every control beside each arm of the confirm stage
 
 
 @dataclass

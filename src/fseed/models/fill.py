@@ -38,7 +38,13 @@ def fill_hidden(
     copies = places.shape[1] // batch.answer.shape[1]
     is_masked.scatter_add_(1, places, batch.answer_mask.float().repeat(1, copies))
     added = is_masked.unsqueeze(-1) * mask_embedding.weight
-    out = model(batch.prompt, lengths=batch.prompt_lengths, future_seed=future_seed, added=added)
+    out = model(
+        batch.prompt,
+        lengths=batch.prompt_lengths,
+        future_seed=future_seed,
+        added=added,
+        noise_keys=batch.noise_keys,
+    )
     predicted = places[:, -batch.answer.shape[1] :]
     index = predicted.unsqueeze(-1).expand(-1, -1, out.hidden.shape[-1])
     return out.hidden.gather(1, index)

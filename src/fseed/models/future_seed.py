@@ -5,10 +5,12 @@ B batch, H heads, C width; states [B, H, V, K] float32. For every layer i >= max
     final_state[i-1] -> detach -> rms norm -> strength * gate -> clip = carried_state
     initial_state[i] = carried_state + the explicit state of layer i (zero at the start of a text)
 
-so a deep layer reads the prompt already knowing how the layer below saw its end.
+so a deep layer reads the prompt already knowing how the layer below saw its end. A control puts
+another state in the place of final_state[i-1], see ``controls.py``; all the rest stays.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fseed.errors import UserError
+from fseed.models.controls import LearnedState, random_state_like
 from fseed.ops.carried_state import CarriedState
 
 
@@ -34,7 +37,8 @@ class FutureSeedOptions:
     schedule: str = "none"  # none | linear | cosine
     schedule_low: float = 1.0
     schedule_high: float = 1.0
-    shuffle_states: bool = False  # control: seed from another sample's final state
+    # none | shuffled_state | random_state | learned_state | same_layer
+    control: str = "none"
 
 
 def schedule_value(
@@ -57,7 +61,8 @@ class FutureSeed(nn.Module):
     """Gates of all seeded layers and the transform of the carried state.
 
     Parameters are float32, one row per seeded layer: ``gate_logit`` [S]; ``head_logit`` [S, H]
-    (head); ``input_weight`` [S, C] and ``input_bias`` [S] (inputgate).
+    (head); ``input_weight`` [S, C] and ``input_bias`` [S] (inputgate). The control learned_state
+    has its constant, [S, H, N, N], in ``learned_state``.
     """
 
     def __init__(
@@ -88,6 +93,16 @@ class FutureSeed(nn.Module):
         if options.gate == "inputgate":
             self.input_weight = nn.Parameter(torch.zeros(seeded, width))
             self.input_bias = nn.Parameter(torch.zeros(seeded))
+        self.learned_state: LearnedState | None = None
+        if options.control == "learned_state":
+            self.learned_state = LearnedState(
+                num_seeded=seeded, num_heads=num_heads, head_size=width // num_heads
+            )
+
+    @property
+    def reads_twice(self) -> bool:
+        """Tell whether a text is read once before the pass that is seeded (same_layer)."""
+        return self.options.control == "same_layer"
 
     def is_seeded(self, layer: int) -> bool:
         """Tell whether ``layer`` starts from the layer below."""
@@ -100,17 +115,28 @@ class FutureSeed(nn.Module):
         layer: int,
         x_last: Float[Tensor, "B C"],
         squares: Float[Tensor, "B H rows"] | None = None,
+        noise_keys: Sequence[int] | None = None,
     ) -> CarriedState:
         """Describe what ``layer`` starts from; wkv7 computes it while it loads the state.
 
-        ``x_last`` is the residual input of ``layer`` at the last true prompt token, ``squares`` the
-        sums of squares of the state where the kernel that produced it has written them.
+        ``previous_final_state`` is that of the layer below (same_layer: the layer's own, of the
+        first pass). ``x_last`` is the residual input of ``layer`` at the last true prompt token,
+        ``squares`` the sums of squares of the state where the kernel that produced it has written
+        them, ``noise_keys`` what the noise of each sample depends on (random_state).
         """
         options = self.options
         state = previous_final_state.detach() if options.detach else previous_final_state
-        if options.shuffle_states:
-            state = state.roll(1, dims=0)
-            squares = None if squares is None else squares.roll(1, dims=0)
+        match options.control:
+            case "shuffled_state":
+                state = state.roll(1, dims=0)
+                squares = None if squares is None else squares.roll(1, dims=0)
+            case "random_state":
+                # its squares differ from those of the state by rounding
+                state, squares = random_state_like(state, keys=noise_keys, layer=layer), None
+            case "learned_state":
+                assert self.learned_state is not None
+                state = self.learned_state.for_batch(state, seeded=layer - self.start)
+                squares = None
         # gates and states are float32 by contract; autocast would round the input gate's product
         with torch.autocast(device_type=state.device.type, enabled=False):
             gate = self.strengths[layer - self.start] * self.gate(layer=layer, x_last=x_last)

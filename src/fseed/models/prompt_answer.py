@@ -20,7 +20,7 @@ class PromptAnswer(NamedTuple):
 
     In-place fills: ``answer`` are the tokens at ``mask_positions`` of the prompt, no end of text; a
     prompt that is read twice has M = 2 A of them, the last A are predicted. Retrieval: ``answer``
-    is the question.
+    is the question. ``noise_keys``: what the noise of each sample depends on (random_state).
     """
 
     prompt: Int[Tensor, "B P"]
@@ -28,10 +28,12 @@ class PromptAnswer(NamedTuple):
     answer: Int[Tensor, "B A"]
     answer_lengths: Int[Tensor, " B"]
     mask_positions: Int[Tensor, "B M"] | None = None
+    noise_keys: tuple[int, ...] | None = None
 
     def to(self, device: torch.device) -> "PromptAnswer":
         """Return the batch on ``device``."""
-        moved = {k: t if t is None else t.to(device) for k, t in self._asdict().items()}
+        parts = self._asdict().items()
+        moved = {k: v.to(device) for k, v in parts if isinstance(v, Tensor)}
         return self._replace(**moved)
 
     @property
@@ -51,7 +53,12 @@ def read_prompt(
     model: RWKV7, batch: PromptAnswer, *, future_seed: FutureSeed | None
 ) -> tuple[Float[Tensor, "B C"], ModelState]:
     """Return the hidden vector of the last true prompt token and the full state behind it."""
-    out = model(batch.prompt, lengths=batch.prompt_lengths, future_seed=future_seed)
+    out = model(
+        batch.prompt,
+        lengths=batch.prompt_lengths,
+        future_seed=future_seed,
+        noise_keys=batch.noise_keys,
+    )
     rows = torch.arange(batch.prompt.shape[0], device=batch.prompt.device)
     return out.hidden[rows, batch.prompt_lengths - 1], out.state
 

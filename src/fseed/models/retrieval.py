@@ -5,6 +5,8 @@ projection, shared by questions and contexts. Loss: InfoNCE (van den Oord et al.
 other texts of the batch as negatives.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -32,13 +34,14 @@ def embed_texts(
     *,
     projection: Projection,
     future_seed: FutureSeed | None,
+    noise_keys: Sequence[int] | None = None,
 ) -> Float[Tensor, "B C"]:
     """Return one unit vector a text; the backbone keeps its gradient only where gates train."""
     trained = future_seed is not None and any(p.requires_grad for p in future_seed.parameters())
     with torch.set_grad_enabled(torch.is_grad_enabled() and trained):
-        hidden = model(tokens, lengths=lengths, future_seed=future_seed).hidden
+        out = model(tokens, lengths=lengths, future_seed=future_seed, noise_keys=noise_keys)
         mask = torch.arange(tokens.shape[1], device=tokens.device) < lengths.unsqueeze(1)
-        hidden = hidden.to(projection.weight.dtype)  # float32 under autocast
+        hidden = out.hidden.to(projection.weight.dtype)  # float32 under autocast
         mean = (hidden * mask.unsqueeze(-1)).sum(1) / lengths.unsqueeze(1)
     with torch.autocast(mean.device.type, enabled=False):
         return F.normalize(projection(mean), dim=-1)

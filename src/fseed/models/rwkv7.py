@@ -4,6 +4,7 @@ B batch, T tokens, L layers, C width, H heads, N head size. state [B, H, V, K]: 
 The letters r k v kk a g, v_first and x_r .. x_g are those of the RWKV-7 paper, arXiv 2503.14456.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -188,16 +189,22 @@ class RWKV7(nn.Module):
         state: ModelState | None = None,
         future_seed: FutureSeed | None = None,
         added: Float[Tensor, "B T C"] | None = None,
+        noise_keys: Sequence[int] | None = None,
     ) -> ModelOutput:
         """Read T tokens from ``state`` (zero at the start of a text).
 
         ``lengths`` counts the true tokens of right-padded rows; pads change no state. With
         ``future_seed`` each seeded layer starts from the final state of the layer below, added to
-        its part of ``state``. ``added`` is added to the token embeddings. The hidden vectors on
-        pads mean nothing.
+        its part of ``state`` (the controls differ, see ``controls.py``; random_state takes
+        ``noise_keys``, one a sample). ``added`` is added to the token embeddings. The hidden
+        vectors on pads mean nothing.
         """
         lengths = None if lengths is None else lengths.to(torch.int32)
         state = self.zero_state(tokens.shape[0]) if state is None else state
+        own = None
+        if future_seed is not None and future_seed.reads_twice:
+            is_cut = future_seed.options.detach
+            own = self._own_final_states(tokens, lengths, state, added, with_graph=not is_cut)
         embedded = self.emb(tokens) if added is None else self.emb(tokens) + added
         x = self.layers[0].ln0(embedded)
         v_first, below = None, None
@@ -206,7 +213,11 @@ class RWKV7(nn.Module):
             carried = None
             if future_seed is not None and below is not None and future_seed.is_seeded(i):
                 carried = future_seed.carry(
-                    below.final_state, layer=i, x_last=_last_true(x, lengths), squares=below.squares
+                    below.final_state if own is None else own[i],
+                    layer=i,
+                    x_last=_last_true(x, lengths),
+                    squares=below.squares if own is None else None,
+                    noise_keys=noise_keys,
                 )
             out, att_shift, below, v_first = block.att(
                 x, norm=block.ln1, previous=state.att_shift[i], initial_state=state.wkv[i],
@@ -221,6 +232,19 @@ class RWKV7(nn.Module):
             finals.append((shifts[0], below.final_state, shifts[1]))
         att_shifts, wkvs, ffn_shifts = (torch.stack(parts) for parts in zip(*finals, strict=True))
         return ModelOutput(self.ln_out(x), ModelState(att_shifts, wkvs, ffn_shifts))
+
+    def _own_final_states(
+        self,
+        tokens: Tensor,
+        lengths: Tensor | None,
+        state: ModelState,
+        added: Tensor | None,
+        *,
+        with_graph: bool,
+    ) -> Float[Tensor, "L B H V K"]:
+        """Read the text once without Future-Seed: the first pass of the control same_layer."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and with_graph):
+            return self(tokens, lengths=lengths, state=state, added=added).state.wkv
 
     @property
     def layers(self) -> list[Block]:

@@ -131,7 +131,11 @@ ARC = Task(
         "question_last": ("options", "question"),
         "evidence_last": ("question", "options"),
     },
-    order_aliases={"options_first": "question_last", "q_first": "evidence_last"},
+    order_aliases={
+        "options_first": "question_last",
+        "q_after": "question_last",
+        "q_first": "evidence_last",
+    },
     metrics={
         "accuracy": UNIT_ACCURACY,
         "full_vocabulary_accuracy": FULL_VOCABULARY_ACCURACY,

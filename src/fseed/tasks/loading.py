@@ -64,7 +64,7 @@ def load(request: Request, tokenizer: Tokenizer, *, scoring: MbppConfig) -> Task
         examples[split], rejected = _encode_pool(request, build, tokenizer)
         reports[split] = report_split(pools[split], examples[split], rejected)
         _check_count(request, split, len(examples[split]), pools[split], rejected)
-    constant, copied = _score_baselines(request.task, examples, tokenizer, scoring)
+    constant, copied = score_baselines(request.task, examples, tokenizer=tokenizer, scoring=scoring)
     return TaskData(
         splits=examples,
         preflight=Preflight(request.task.name, request.data.source.value, request.order, reports),
@@ -247,9 +247,10 @@ def _check_count(
     )
 
 
-def _score_baselines(
+def score_baselines(
     task: Task,
     examples: dict[str, list[EncodedExample]],
+    *,
     tokenizer: Tokenizer,
     scoring: MbppConfig,
 ) -> tuple[dict[str, float], dict[str, float]]:

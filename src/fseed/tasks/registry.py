@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 
-from fseed.config.schema import DataConfig, MbppConfig, TaskConfig
+from fseed.config.schema import BudgetConfig, DataConfig, MbppConfig, TaskConfig
 from fseed.errors import UserError, did_you_mean
 from fseed.tasks import loading
 from fseed.tasks.arc import ARC
@@ -44,6 +44,11 @@ TASKS: dict[str, Task] = {
 }
 
 PLAIN_SPLITS = ("train", "validation")
+
+
+def splits_to_read(budget: BudgetConfig) -> tuple[str, ...]:
+    """Return the splits that a run with this budget reads."""
+    return (*PLAIN_SPLITS, "test") if budget.test else PLAIN_SPLITS
 
 
 def get_task(name: str) -> Task:
@@ -94,7 +99,7 @@ def load_task_data(
 ) -> TaskData:
     """Return the encoded examples of ``splits`` with their report, hash and baselines.
 
-    ``splits`` are of train, validation and test; a plain run never reads test. ``scoring`` is for
+    ``splits`` are of train, validation and test (``splits_to_read``). ``scoring`` is for
     the tasks that execute code. Raises ``UserError`` for missing or unreadable data and for too few
     usable rows.
     """

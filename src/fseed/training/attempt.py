@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from dataclasses import replace
 from typing import Any, Literal
 
 import lightning as L
@@ -13,6 +14,7 @@ from fseed.errors import RunInterrupted, UserError
 from fseed.models.checkpoint_header import weights_fingerprint
 from fseed.models.tokenizer import build_tokenizer
 from fseed.planned_run import PlannedRun
+from fseed.tasks.loading import TaskData, score_baselines
 from fseed.tasks.registry import get_task
 from fseed.training.build import build_future_seed, build_model, choose_backend
 from fseed.training.callbacks import (
@@ -21,6 +23,7 @@ from fseed.training.callbacks import (
     SaveCheckpoint,
     StopWhenAsked,
     read_checkpoint_step,
+    score_split,
     uniform_loss,
 )
 from fseed.training.data_module import RunDataModule, load_examples
@@ -80,22 +83,43 @@ class Attempt:
             ckpt_path=checkpoint if step >= 0 else None,
             weights_only=True,
         )
-        write_result(self.run, log=self.log, module=self.module, data=self.data, task=self.task)
+        data = self.data
+        if self.config.budget.test:
+            self._score_test()
+            data = self._judged_by_test()
+        write_result(self.run, log=self.log, module=self.module, data=data, task=self.task)
+
+    def _judged_by_test(self) -> TaskData:
+        """Return the data with the baselines of the test split, by which the run is judged."""
+        splits = {name: self.data.splits[name] for name in ("train", "test")}
+        constant, copied = score_baselines(
+            self.task, splits, tokenizer=self.tokenizer, scoring=self.config.mbpp
+        )
+        return replace(self.data, constant_baseline=constant, copy_baseline=copied)
+
+    def _score_test(self) -> None:
+        """Score the test split unless this was done before a kill.
+
+        It comes after the last checkpoint: a run that is killed here scores the same weights again.
+        """
+        step = self.data_module.num_steps
+        if self.log.evaluation_at(step, split="test") is not None:
+            return
+        # Lightning leaves the weights on the CPU
+        self.module.to(self.trainer.strategy.root_device)
+        score_split(
+            self._build_evaluator("test"),
+            self.log,
+            step=step,
+            with_generation=self.config.budget.generate,
+        )
 
     def _build_trainer(self) -> L.Trainer:
-        trainer = self.config.trainer
-        return L.Trainer(
-            accelerator="gpu" if trainer.accelerator is Accelerator.gpu else "cpu",
-            devices=1,
-            precision=lightning_precision(trainer.precision),
-            max_steps=self.data_module.num_steps,
-            deterministic=True,
+        return build_trainer(
+            self.config,
+            num_steps=self.data_module.num_steps,
             logger=self._build_logger(),
             callbacks=self._build_callbacks(),
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            inference_mode=False,
         )
 
     def _build_callbacks(self) -> list[L.Callback]:
@@ -106,7 +130,7 @@ class Attempt:
         path = self.log.checkpoint_path
         evaluate = EvaluateSplit(
             self.log,
-            self._build_evaluator(),
+            self._build_evaluator("validation"),
             due=frozenset(scored),
             generate_at=generation_steps(budget, num_steps=num_steps),
             max_first_loss=self._max_first_loss(),
@@ -119,13 +143,13 @@ class Attempt:
             StopWhenAsked(self.flag, path),
         ]
 
-    def _build_evaluator(self) -> Evaluator:
+    def _build_evaluator(self, split: str) -> Evaluator:
         return Evaluator(
             learner=self.module.learner,
             task=self.task,
             tokenizer=self.tokenizer,
-            examples=self.data.splits["validation"],
-            split="validation",
+            examples=self.data.splits[split],
+            split=split,
             batch_size=self.config.budget.eval_batch_size,
             repeat_prompt=self.data_module.batches.repeat_prompt,
             max_answer_tokens=self.config.task.max_answer_tokens,
@@ -150,6 +174,30 @@ class Attempt:
         if model.weights is None or model.allow_above_uniform:
             return None
         return uniform_loss(self.module.model.shape.vocab_size)
+
+
+def build_trainer(
+    config: RunConfig,
+    *,
+    num_steps: int,
+    callbacks: list[L.Callback],
+    logger: Logger | Literal[False] = False,
+) -> L.Trainer:
+    """Return the trainer of a run: one device, deterministic, no files of its own."""
+    trainer = config.trainer
+    return L.Trainer(
+        accelerator="gpu" if trainer.accelerator is Accelerator.gpu else "cpu",
+        devices=1,
+        precision=lightning_precision(trainer.precision),
+        max_steps=num_steps,
+        deterministic=True,
+        logger=logger,
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        inference_mode=False,
+    )
 
 
 def generation_steps(budget: BudgetConfig, *, num_steps: int) -> frozenset[int]:

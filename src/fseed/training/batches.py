@@ -8,6 +8,7 @@ from torch import Tensor
 from fseed.models.prompt_answer import PromptAnswer
 from fseed.tasks.base import EncodedExample
 from fseed.training.batch_plan import BatchPlan
+from fseed.training.sampling import noise_keys
 
 
 class StepKeyedBatches:
@@ -21,7 +22,9 @@ class StepKeyedBatches:
         """Yield the batches from ``start_step`` on."""
         step = self.start_step
         while True:
-            yield collate(self.plan.chosen(step), repeat_prompt=self.repeat_prompt)
+            examples = self.plan.chosen(step)
+            keys = noise_keys(examples, seed=self.plan.seed, occasion=f"step {step}")
+            yield collate(examples, repeat_prompt=self.repeat_prompt)._replace(noise_keys=keys)
             step += 1
 
 

@@ -92,8 +92,11 @@ def build_future_seed(config: RunConfig, shape: RWKV7Shape) -> FutureSeed | None
         schedule=config.schedule.kind.value,
         schedule_low=config.schedule.low,
         schedule_high=config.schedule.high,
-        shuffle_states=control is ControlKind.shuffled_state,
+        control=control.value,
     )
-    return FutureSeed(
+    future_seed = FutureSeed(
         options, num_layers=shape.num_layers, num_heads=shape.num_heads, width=shape.width
     )
+    if future_seed.learned_state is not None:
+        future_seed.learned_state.initialize(seed=config.seed)
+    return future_seed

@@ -15,7 +15,7 @@ import torch
 
 from fseed.errors import RunInterrupted, UserError
 from fseed.models.prompt_answer import PromptAnswer
-from fseed.training.evaluation import Evaluator
+from fseed.training.evaluation import Evaluation, Evaluator
 from fseed.training.interrupt import InterruptFlag
 from fseed.training.memory import peak_memory_gib
 from fseed.training.module import FutureSeedModule
@@ -49,9 +49,9 @@ class RecordSteps(L.Callback):
     ) -> None:
         """Record loss, tokens, learning rate, gradient norm, gates, throughput and memory."""
         assert isinstance(pl_module, FutureSeedModule)
-        loss = float(outputs["loss"])
+        loss = float(outputs["batch_loss"])
         seconds = time.perf_counter() - self._started
-        tokens = batch.num_tokens
+        tokens = pl_module.learner.count_tokens(batch)
         row = {
             "kind": "train",
             "step": trainer.global_step,
@@ -92,7 +92,7 @@ class EvaluateSplit(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Score the start unless a resumed run has it."""
-        if self.run_log.evaluation_at(0) is None:
+        if self.run_log.evaluation_at(0, split=self.evaluator.split) is None:
             self._evaluate(0, trainer)
         if self.max_first_loss is not None and trainer.global_step == 0:
             self._check_weights(self.max_first_loss)
@@ -113,12 +113,23 @@ class EvaluateSplit(L.Callback):
             self._evaluate(trainer.global_step, trainer)
 
     def _evaluate(self, step: int, trainer: L.Trainer) -> None:
-        started = time.perf_counter()
-        evaluation = self.evaluator.evaluate(step=step, with_generation=step in self.generate_at)
-        self.run_log.add_evaluation(evaluation, seconds=time.perf_counter() - started)
+        is_generated = step in self.generate_at
+        evaluation = score_split(
+            self.evaluator, self.run_log, step=step, with_generation=is_generated
+        )
         if trainer.logger is not None:
             values = {f"{evaluation.split}/{k}": v for k, v in evaluation.values.items()}
             trainer.logger.log_metrics(values, step=step)
+
+
+def score_split(
+    evaluator: Evaluator, log: RunLog, *, step: int, with_generation: bool
+) -> Evaluation:
+    """Score the split of ``evaluator`` once and record it."""
+    started = time.perf_counter()
+    evaluation = evaluator.evaluate(step=step, with_generation=with_generation)
+    log.add_evaluation(evaluation, seconds=time.perf_counter() - started)
+    return evaluation
 
 
 class SaveCheckpoint(L.Callback):

@@ -10,7 +10,7 @@ from fseed.config.schema import ControlKind, RunConfig
 from fseed.errors import DataError, UserError
 from fseed.models.tokenizer import Tokenizer
 from fseed.tasks.preflight import render
-from fseed.tasks.registry import TaskData, load_task_data
+from fseed.tasks.registry import TaskData, load_task_data, splits_to_read
 from fseed.training.batch_plan import BatchPlan, steps_for_tokens
 from fseed.training.batches import StepKeyedBatches
 
@@ -24,12 +24,15 @@ def load_examples(config: RunConfig, tokenizer: Tokenizer, *, data_hash: str) ->
         DataError: if the rows are not those of ``data_hash``, or there are too few.
     """
     facts = (config.task, config.data, config.mbpp)
-    source = [*(asdict(part) for part in facts), tokenizer.fingerprint, data_hash]
+    splits = splits_to_read(config.budget)
+    source = [*(asdict(part) for part in facts), splits, tokenizer.fingerprint, data_hash]
     key = json.dumps(source, default=str)
     if key not in _LAST_LOADED:
         _LAST_LOADED.clear()
         try:
-            data = load_task_data(config.task, config.data, tokenizer, scoring=config.mbpp)
+            data = load_task_data(
+                config.task, config.data, tokenizer, splits=splits, scoring=config.mbpp
+            )
         except UserError as error:
             raise DataError(str(error)) from error
         if data.data_hash != data_hash:
@@ -41,7 +44,7 @@ def load_examples(config: RunConfig, tokenizer: Tokenizer, *, data_hash: str) ->
 
 
 class RunDataModule(L.LightningDataModule):
-    """Training batches of one run; validation is scored by a callback, on whole splits."""
+    """Training batches of one run; validation and test are scored apart, as whole splits."""
 
     def __init__(self, config: RunConfig, data: TaskData) -> None:
         """Plan the batches of the run and the number of its steps."""

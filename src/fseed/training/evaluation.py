@@ -24,7 +24,7 @@ from fseed.tasks.scoring import Prediction, add_items, pool_metrics, score_predi
 from fseed.training.batch_plan import evaluation_batches
 from fseed.training.batches import collate
 from fseed.training.objectives import Learner
-from fseed.training.sampling import sample_generators
+from fseed.training.sampling import noise_keys, sample_generators
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Evaluator:
     repeat_prompt: bool
     max_answer_tokens: int
     scoring: MbppConfig
-    seed: int  # of sampled answers
+    seed: int  # of sampled answers and of noise
     autocast: Callable[[], AbstractContextManager[Any]]
     before_batch: Callable[[int, int], None]  # batch number, number of batches
 
@@ -98,7 +98,9 @@ class Evaluator:
         device = self.learner.model.emb.weight.device
         for i, examples in enumerate(groups):
             self.before_batch(i, len(groups))
-            yield examples, collate(examples, repeat_prompt=self.repeat_prompt).to(device)
+            keys = noise_keys(examples, seed=self.seed, occasion=self.split)
+            batch = collate(examples, repeat_prompt=self.repeat_prompt)
+            yield examples, batch._replace(noise_keys=keys).to(device)
 
     def _score_split(self, *, with_generation: bool) -> list[ScoreRow]:
         rows: list[ScoreRow] = []
@@ -183,8 +185,7 @@ def read_logits(
     examples: Sequence[EncodedExample], batch: PromptAnswer, logits: Tensor
 ) -> list[Prediction]:
     """Return what ``logits`` [B, A, vocab] say about each answer position and unit."""
-    nll = F.cross_entropy(logits.flatten(0, 1), batch.answer.flatten(), reduction="none")
-    loss_sums = (nll.view_as(batch.answer).double() * batch.answer_mask).sum(1).tolist()
+    loss_sums = answer_losses(batch, logits).tolist()
     guesses = logits.argmax(-1).tolist()
     predictions = []
     for i, example in enumerate(examples):
@@ -197,6 +198,12 @@ def read_logits(
         )
         predictions.append(prediction)
     return predictions
+
+
+def answer_losses(batch: PromptAnswer, logits: Tensor) -> Tensor:
+    """Return the loss in nats of each sample's answer, summed over its tokens, [B] float64."""
+    nll = F.cross_entropy(logits.flatten(0, 1), batch.answer.flatten(), reduction="none")
+    return (nll.view_as(batch.answer).double() * batch.answer_mask).sum(1)
 
 
 def next_token_losses(model: RWKV7, batch: PromptAnswer) -> Tensor:

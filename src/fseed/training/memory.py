@@ -1,9 +1,11 @@
-"""Peak memory of a run."""
+"""Peak memory of a run, and the errors of too little."""
 
 import resource
 import sys
 
 import torch
+
+OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
 
 
 def peak_memory_gib(device: torch.device) -> float:

@@ -1,4 +1,4 @@
-"""The Lightning module of a run: loss, optimiser and gradient clipping."""
+"""The Lightning module of a run: loss, micro-batches, optimiser and gradient clipping."""
 
 import math
 from typing import Any
@@ -11,6 +11,7 @@ from fseed.config.schema import RunConfig
 from fseed.models.future_seed import FutureSeed
 from fseed.models.prompt_answer import PromptAnswer
 from fseed.models.rwkv7 import RWKV7
+from fseed.training.micro_batches import split_batch
 from fseed.training.objectives import Learner
 from fseed.training.optimizer import build_optimizer, build_warmup, clip_gradients
 
@@ -35,8 +36,34 @@ class FutureSeedModule(L.LightningModule):
         return self.learner.future_seed
 
     def training_step(self, batch: PromptAnswer, batch_idx: int) -> dict[str, Tensor]:
-        """Return the loss in nats."""
-        return {"loss": self.learner.loss(batch)}
+        """Return ``loss``, whose backward pass is left to do, and ``batch_loss``, both in nats.
+
+        They are equal without micro-batches; with them, ``loss`` is the share of the last part.
+        """
+        *parts, last = split_batch(batch, size=self.config.trainer.micro_batch_size)
+        # here, not behind this method: the parts add to the gradients before it returns
+        super().optimizer_zero_grad(0, batch_idx, self._plain_optimizer())
+        batch_loss = torch.zeros((), device=self.device)
+        for part in parts:
+            loss = self._share_of_loss(*part)
+            # under autocast the backward pass would round what autograd computes in float32
+            with torch.autocast(self.device.type, enabled=False):
+                loss.backward()
+            batch_loss = batch_loss + loss.detach()
+        loss = self._share_of_loss(*last)
+        return {"loss": loss, "batch_loss": batch_loss + loss.detach()}
+
+    def optimizer_zero_grad(self, *_: Any, **_unused: Any) -> None:
+        """Leave the gradients alone, see ``training_step``."""
+
+    def _share_of_loss(self, part: PromptAnswer, share: float) -> Tensor:
+        loss = self.learner.loss(part)
+        return loss if share == 1 else loss * share
+
+    def _plain_optimizer(self) -> torch.optim.Optimizer:
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        return optimizer
 
     def configure_optimizers(self) -> Any:
         """AdamW with the groups of ``optimizer.py`` and a linear warm-up per step."""
@@ -47,8 +74,10 @@ class FutureSeedModule(L.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any
     ) -> None:
-        """Clip backbone, task head and gates apart: a gate must not change the backbone's step."""
+        """Clip backbone, task head, gates and learned state apart: none changes another's step."""
         bound = self.config.optim.grad_clip
         head_norm = clip_gradients(self.learner.task_head, max_norm=bound)
         self.grad_norm = math.hypot(clip_gradients(self.model, max_norm=bound), head_norm)
-        clip_gradients(self.future_seed, max_norm=bound)
+        if self.future_seed is not None:
+            clip_gradients(self.future_seed, max_norm=bound, with_children=False)
+            clip_gradients(self.future_seed.learned_state, max_norm=bound)

@@ -43,8 +43,9 @@ class Learner(nn.Module):
             return F.cross_entropy(contrastive_logits(questions, contexts), targets)
         mask = batch.answer_mask
         # only rows that predict a true token meet the vocabulary
-        logits = self.model.logits(self.hidden(batch)[mask]).float()
-        return F.cross_entropy(logits, batch.answer[mask])
+        logits = self.model.logits(self.hidden(batch)[mask])
+        precision = torch.promote_types(logits.dtype, torch.float32)
+        return F.cross_entropy(logits.to(precision), batch.answer[mask])
 
     def hidden(self, batch: PromptAnswer, *, seeded: bool = True) -> Tensor:
         """Return the vectors [B, A, C] that predict the answer tokens.
@@ -59,10 +60,28 @@ class Learner(nn.Module):
 
     def embed(self, batch: PromptAnswer) -> tuple[Tensor, Tensor]:
         """Return the unit vectors of the questions and of their contexts, [B, C] each."""
-        head = cast(Projection, self.task_head)
-        texts = ((batch.answer, batch.answer_lengths), (batch.prompt, batch.prompt_lengths))
+        head, keys = cast(Projection, self.task_head), batch.noise_keys
+        # a question must not share the noise of its own context: that would bring them together
+        other_keys = None if keys is None else tuple(key + 1 for key in keys)
+        texts = (
+            (batch.answer, batch.answer_lengths, other_keys),
+            (batch.prompt, batch.prompt_lengths, keys),
+        )
         question, context = (
-            embed_texts(self.model, tokens, lengths, projection=head, future_seed=self.future_seed)
-            for tokens, lengths in texts
+            embed_texts(
+                *(self.model, tokens, lengths),
+                projection=head,
+                future_seed=self.future_seed,
+                noise_keys=text_keys,
+            )
+            for tokens, lengths, text_keys in texts
         )
         return question, context
+
+    def count_tokens(self, batch: PromptAnswer) -> int:
+        """Count the true tokens that this arm reads; what it reads twice counts twice."""
+        if self.future_seed is None or not self.future_seed.reads_twice:
+            return batch.num_tokens
+        is_question = self.objective is Objective.retrieval
+        again = batch.prompt_lengths.sum() + (batch.answer_lengths.sum() if is_question else 0)
+        return batch.num_tokens + int(again)

@@ -1,4 +1,7 @@
-"""AdamW groups of a run: backbone by the official rules, gates apart, without weight decay."""
+"""AdamW groups of a run: backbone by the official rules, gates apart, without weight decay.
+
+The constant of the control learned_state is a group of its own beside the gates.
+"""
 
 import torch
 from torch import nn
@@ -60,6 +63,7 @@ def gate_groups(future_seed: FutureSeed, config: RunConfig) -> list[dict]:
         "head_logit": variant.head_lr,
         "input_weight": variant.input_lr,
         "input_bias": variant.input_lr,
+        "learned_state.weight": config.control.state_lr,
     }
     groups = []
     for name, parameter in future_seed.named_parameters():
@@ -76,10 +80,12 @@ def build_warmup(optimizer: AdamW, *, warmup_steps: int) -> LambdaLR:
     return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / max(warmup_steps, 1)))
 
 
-def clip_gradients(module: nn.Module | None, *, max_norm: float) -> float:
+def clip_gradients(
+    module: nn.Module | None, *, max_norm: float, with_children: bool = True
+) -> float:
     """Clip the gradient norm of one module in place and return the norm before; 0 = no clipping."""
     if module is None:
         return 0.0
-    parameters = [p for p in module.parameters() if p.grad is not None]
+    parameters = [p for p in module.parameters(recurse=with_children) if p.grad is not None]
     bound = max_norm if max_norm > 0 else float("inf")
     return float(torch.nn.utils.clip_grad_norm_(parameters, bound)) if parameters else 0.0

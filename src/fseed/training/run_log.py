@@ -54,10 +54,12 @@ class RunLog:
             rows = read_run(self.run_dir).predictions().to_pylist()
         except RecordError:
             rows = []
-        self.predictions = [row for row in rows if row["step"] <= step]
-        scored = {row["step"] for row in self.predictions}
-        wanted = {row["step"] for row in self.evaluation_rows}
-        if len(self.training_rows) != step or 0 not in scored or scored != wanted:
+        wanted = {(row["step"], row["split"]) for row in self.evaluation_rows}
+        # rows that were written right before a kill, without their evaluation, are scored again
+        self.predictions = [row for row in rows if (row["step"], row["split"]) in wanted]
+        scored = {(row["step"], row["split"]) for row in self.predictions}
+        is_whole = len(self.training_rows) == step and (0, "validation") in wanted
+        if not is_whole or scored != wanted:
             raise UserError(
                 f"{self.run_dir}: the checkpoint is at step {step}, but the records before it are "
                 "incomplete; delete the folder to start this run anew"
@@ -73,9 +75,10 @@ class RunLog:
         """Rows of evaluations, in order."""
         return [row for row in self.rows if row["kind"] == "evaluation"]
 
-    def evaluation_at(self, step: int) -> dict[str, Any] | None:
-        """Return the evaluation row of ``step`` if it was recorded."""
-        return next((row for row in self.evaluation_rows if row["step"] == step), None)
+    def evaluation_at(self, step: int, *, split: str) -> dict[str, Any] | None:
+        """Return the evaluation row of ``step`` on ``split`` if it was recorded."""
+        found = (r for r in self.evaluation_rows if (r["step"], r["split"]) == (step, split))
+        return next(found, None)
 
     def last_recorded_step(self) -> int | None:
         """Return the last step on disk, None before the first row."""

@@ -1,0 +1,179 @@
+"""The memory probe: what it measures, how it halves, and that it leaves nothing behind."""
+
+import gc
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from fseed.errors import UserError
+from fseed.tasks.base import Objective
+from fseed.training.evaluation import answer_losses
+from fseed.training.objectives import Learner
+from fseed.training.probe import ProbeResult, longest_batch, probe_memory
+from tests.training.build import plan, tiny_config
+
+SHORT = {"task__max_length_tokens": 48}
+
+
+def probe(folder: Path, *overrides: str, **values) -> ProbeResult:
+    return probe_memory(plan(tiny_config(*overrides, **(SHORT | values)), folder / "run"))
+
+
+@pytest.fixture
+def memory(monkeypatch):
+    """Memory for so many prompt tokens in one training batch, and the sizes that were tried."""
+
+    found = SimpleNamespace(num_tokens=10**9, sizes=[], error=torch.OutOfMemoryError)
+    original = Learner.loss
+
+    def loss(self, batch):
+        found.sizes.append(batch.prompt.shape[0])
+        if batch.prompt.numel() > found.num_tokens:
+            raise found.error("simulated: no memory left")
+        return original(self, batch)
+
+    monkeypatch.setattr(Learner, "loss", loss)
+    return found
+
+
+def test_a_batch_that_fits_is_measured_whole(tmp_path, memory):
+    found = probe(tmp_path)
+    assert memory.sizes == [4, 4]
+    assert found.micro_batch_size == 4
+    assert found.peak_gib is None
+    assert found.seconds_per_step > 0
+    assert found.tokens_per_second * found.seconds_per_step == pytest.approx(4 * 48)
+
+
+@pytest.mark.parametrize(
+    ("fitting", "expected", "sizes"),
+    [(2, 2, [4, 2, 2, 2, 2]), (1, 1, [4, 2] + [1] * 8)],
+)
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
+def test_too_little_memory_halves_the_micro_batch(
+    tmp_path, memory, fitting, expected, sizes, error
+):
+    memory.num_tokens, memory.error = fitting * 39, error
+    assert probe(tmp_path).micro_batch_size == expected
+    assert memory.sizes == sizes
+
+
+def test_an_odd_batch_is_halved_upwards(tmp_path, memory):
+    memory.num_tokens = 2 * 39
+    found = probe(tmp_path, budget__batch_size=5)
+    assert (found.micro_batch_size, memory.sizes[:3]) == (2, [5, 3, 2])
+
+
+def test_halving_starts_from_the_configured_micro_batch(tmp_path, memory):
+    assert probe(tmp_path, trainer__micro_batch_size=2).micro_batch_size == 2
+    assert memory.sizes == [2, 2, 2, 2]
+
+
+def test_not_even_one_example_is_an_error_with_the_length(tmp_path, memory):
+    memory.num_tokens = 10
+    with pytest.raises(UserError, match=r"not even one example .*max_length_tokens=48"):
+        probe(tmp_path)
+
+
+@pytest.mark.parametrize("overrides", ["control=shuffled_state", "task=hotpot_retrieval"])
+def test_samples_that_need_each_other_are_not_split(tmp_path, memory, overrides):
+    memory.num_tokens = 3 * 39
+    with pytest.raises(UserError, match=r"a batch of 4 does not fit .* lower budget\.batch_size"):
+        probe(tmp_path, overrides)
+    assert memory.sizes == [4]
+
+
+def test_an_evaluation_batch_that_does_not_fit_is_named(tmp_path, monkeypatch):
+    def no_memory(batch, logits):
+        raise torch.OutOfMemoryError("simulated")
+
+    monkeypatch.setattr("fseed.training.probe.answer_losses", no_memory)
+    with pytest.raises(UserError, match=r"budget\.eval_batch_size=4 does not fit"):
+        probe(tmp_path)
+
+
+def test_other_errors_are_not_taken_for_too_little_memory(tmp_path, memory):
+    memory.num_tokens, memory.error = 10, ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        probe(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "objective", "prompt", "answer"),
+    [
+        ((), Objective.answer, 39, 9),
+        (("control=repeat_prompt",), Objective.answer, 78, 9),
+        (("task=rightcopy",), Objective.fill, 48, 8),
+        (("task=rightcopy", "control=repeat_prompt"), Objective.fill, 96, 8),
+        (("task=hotpot_retrieval",), Objective.retrieval, 48, 8),
+        (("task=hotpot_retrieval", "control=repeat_prompt"), Objective.retrieval, 96, 16),
+    ],
+)
+def test_the_longest_batch_has_the_lengths_of_the_task(overrides, objective, prompt, answer):
+    batch = longest_batch(tiny_config(*overrides, **SHORT), objective, size=3)
+    assert batch.prompt.shape == (3, prompt)
+    assert batch.answer.shape == (3, answer)
+    assert batch.prompt_lengths.tolist() == [prompt] * 3
+    assert batch.answer_lengths.tolist() == [answer] * 3
+    if objective is Objective.fill:
+        assert batch.mask_positions is not None
+        assert batch.mask_positions.shape == (3, answer * prompt // 48)
+        assert int(batch.mask_positions.max()) < prompt
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("task=rightcopy",),
+        ("task=rightcopy", "control=repeat_prompt"),
+        ("task=hotpot_retrieval",),
+        ("control=random_state",),
+        ("control=learned_state",),
+        ("control=same_layer",),
+        ("fs=no_fs",),
+    ],
+)
+def test_every_kind_of_arm_can_be_probed(tmp_path, overrides):
+    found = probe(tmp_path, *overrides, budget__batch_size=2)
+    assert found.micro_batch_size == 2
+    assert found.tokens_per_second > 0
+
+
+def test_the_second_pass_counts_in_the_throughput(tmp_path):
+    for control, tokens in (("none", 48), ("same_layer", 48 + 39), ("repeat_prompt", 48 + 39)):
+        found = probe(tmp_path, f"control={control}")
+        assert found.tokens_per_second * found.seconds_per_step == pytest.approx(4 * tokens)
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_nothing_is_left_behind(tmp_path, monkeypatch, memory, fits):
+    monkeypatch.chdir(tmp_path)
+    memory.num_tokens = 10**9 if fits else 10
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    before = _count_learners()
+    try:
+        probe(tmp_path, trainer__num_threads=threads + 1)
+        assert fits
+    except UserError:
+        assert not fits
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+    assert torch.are_deterministic_algorithms_enabled() == deterministic
+    assert os.listdir(tmp_path) == []
+    assert _count_learners() <= before
+
+
+def _count_learners() -> int:
+    gc.collect()
+    return sum(type(thing) is Learner for thing in gc.get_objects())
+
+
+def test_answer_losses_ignore_pads():
+    batch = longest_batch(tiny_config(**SHORT), Objective.answer, size=2)
+    batch = batch._replace(answer_lengths=torch.tensor([9, 4]))
+    losses = answer_losses(batch, torch.zeros(2, 9, 256))
+    assert losses.tolist() == pytest.approx([9 * 5.545177, 4 * 5.545177])
