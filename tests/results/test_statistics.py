@@ -1,16 +1,26 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.power import TTestPower
 
 from fseed.results import statistics
+from fseed.results.multiplicity import holm
 from fseed.results.statistics import (
+    ASSUMED_DEVIATION,
     crossed_bootstrap,
     exact_mcnemar,
+    has_spread,
+    interquartile_mean,
     item_interval,
     more_seeds_needed,
     paired_t_interval,
+    paired_t_p_value,
+    planned_detectable_effect,
+    seed_differences,
+    sign_counts,
     smallest_detectable_effect,
 )
 
@@ -37,13 +47,53 @@ class TestPairedTInterval:
 
     @pytest.mark.parametrize("values", [[], [0.1], [0.1, 0.2]])
     def test_needs_three_seeds(self, values: list[float]) -> None:
-        with pytest.raises(ValueError, match=r"needs at least 3|1 axes are expected"):
+        with pytest.raises(ValueError, match=r"at least 3|1 axes are expected"):
             paired_t_interval(values)
 
     @pytest.mark.parametrize("bad", [np.nan, np.inf])
     def test_refuses_what_is_not_finite(self, bad: float) -> None:
         with pytest.raises(ValueError, match="not finite"):
             paired_t_interval([0.1, 0.2, bad])
+
+
+class TestPairedTPValue:
+    @settings(deadline=None)
+    @given(
+        values=st.lists(st.floats(-1, 1).map(lambda value: round(value, 6)), min_size=3, max_size=9)
+    )
+    def test_equals_scipy_where_there_is_a_spread(self, values: list[float]) -> None:
+        # wider than six rounded digits, so that scipy does not warn of lost precision
+        if np.ptp(values) < 1e-5:
+            return
+        expected = stats.ttest_1samp(values, 0).pvalue
+        assert paired_t_p_value(values) == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+    def test_is_below_five_percent_where_the_interval_leaves_zero(self) -> None:
+        draws = np.random.default_rng(3).normal(0.8, 1.0, (400, 5))
+        leaves = []
+        for row in draws:
+            interval = paired_t_interval(row)
+            leaves.append(interval.low > 0 or interval.high < 0)
+            assert (paired_t_p_value(row) < 0.05) == leaves[-1]
+        assert 0.1 < np.mean(leaves) < 0.9
+
+    @pytest.mark.parametrize(
+        "values", [[0.0, 0.0, 0.0], [0.25, 0.25, 0.25], [0.3 - 0.2, 0.4 - 0.3, 0.5 - 0.4]]
+    )
+    def test_equal_differences_are_no_evidence(self, values: list[float]) -> None:
+        # the last row differs by rounding alone, a t statistic would be about 1e15
+        assert not has_spread(values)
+        assert paired_t_p_value(values) == 1.0
+
+    def test_one_unit_of_a_million_is_a_spread(self) -> None:
+        assert has_spread([0.25, 0.25, 0.25 + 1e-6])
+        assert paired_t_p_value([0.25, 0.25, 0.25 + 1e-6]) < 1e-6
+
+    def test_needs_three_finite_seeds(self) -> None:
+        with pytest.raises(ValueError, match="2 differences: seeds need at least 3"):
+            seed_differences([0.1, 0.2])
+        with pytest.raises(ValueError, match="not finite"):
+            paired_t_p_value([0.1, 0.2, np.nan])
 
 
 class TestItemInterval:
@@ -179,6 +229,66 @@ class TestPower:
         assert more_seeds_needed(0.001, 1.0, num_seeds=3) is None
         assert more_seeds_needed(0.0, 1.0, num_seeds=3) is None
 
-    def test_one_seed_has_no_spread(self) -> None:
-        with pytest.raises(ValueError, match="at least 2 seeds"):
-            smallest_detectable_effect(1.0, num_seeds=1)
+    @pytest.mark.parametrize("num_seeds", [0, 1, 2])
+    def test_two_seeds_have_no_spread(self, num_seeds: int) -> None:
+        with pytest.raises(ValueError, match="at least 3 seeds"):
+            smallest_detectable_effect(1.0, num_seeds=num_seeds)
+
+    @pytest.mark.parametrize("bad", [-1.0, float("nan")])
+    def test_a_deviation_is_not_below_zero(self, bad: float) -> None:
+        with pytest.raises(ValueError, match="deviation"):
+            smallest_detectable_effect(bad, num_seeds=3)
+
+    def test_a_stricter_level_needs_more_seeds(self) -> None:
+        plain = more_seeds_needed(1.0, 1.0, num_seeds=3)
+        strict = more_seeds_needed(1.0, 1.0, num_seeds=3, significance=0.005)
+        assert plain is not None
+        assert strict is not None
+        assert strict > plain
+
+
+class TestPlannedEffect:
+    @pytest.mark.parametrize("num_arms", [1, 4, 10])
+    def test_equals_scipy_at_the_level_of_the_first_step(self, num_arms: int) -> None:
+        # statsmodels does not converge at small levels
+        found = planned_detectable_effect(num_seeds=5, num_arms=num_arms, deviation=0.02)
+        critical = stats.t.isf(0.05 / num_arms / 2, df=4)
+        power = stats.nct.sf(critical, df=4, nc=found / 0.02 * np.sqrt(5))
+        assert power == pytest.approx(0.8, rel=1e-5)
+
+    def test_holm_finds_one_planted_arm_among_nulls_with_the_stated_power(self) -> None:
+        effect = planned_detectable_effect(num_seeds=5, num_arms=4, deviation=1.0)
+        draws = np.random.default_rng(8).normal(0, 1, (2000, 4, 5))
+        draws[:, 0] += effect
+        found = [holm([paired_t_p_value(arm) for arm in sweep])[0] < 0.05 for sweep in draws]
+        # a little above: now and then a null arm is rejected first
+        assert 0.77 <= np.mean(found) <= 0.84
+
+    def test_the_assumed_deviation_is_used_where_none_is_given(self) -> None:
+        told = planned_detectable_effect(num_seeds=5, num_arms=2)
+        own = planned_detectable_effect(num_seeds=5, num_arms=2, deviation=ASSUMED_DEVIATION)
+        assert told == own
+
+    def test_needs_an_arm(self) -> None:
+        with pytest.raises(ValueError, match="at least one"):
+            planned_detectable_effect(num_seeds=5, num_arms=0)
+
+
+class TestAcrossTasks:
+    @settings(deadline=None)
+    @given(values=st.lists(st.floats(-1, 1), min_size=1, max_size=20))
+    def test_interquartile_mean_equals_scipy(self, values: list[float]) -> None:
+        expected = stats.trim_mean(values, 0.25)
+        assert interquartile_mean(values) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+    def test_one_outlying_task_does_not_move_it(self) -> None:
+        assert interquartile_mean([0.01, 0.02, 0.03, 0.9]) == pytest.approx(0.025)
+
+    def test_signs_of_rounding_are_ties(self) -> None:
+        assert sign_counts([0.1, -0.2, 0.3 - 0.2 - 0.1, 0.0, 0.4]) == (2, 2, 1)
+
+    def test_no_task_and_no_number_are_refused(self) -> None:
+        with pytest.raises(ValueError, match="1 axes"):
+            interquartile_mean([])
+        with pytest.raises(ValueError, match="not finite"):
+            sign_counts([np.nan])

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import bdtr, stdtr, stdtrit
+from scipy.special import bdtr, nctdtrinc, stdtr, stdtrit
 
 MIN_SEEDS = 3  # below, seeds say too little about their own spread for an interval
 # scores are ratios of whole numbers: what differs by less differs by rounding alone
 ROUNDING = 1e-12
+MAX_MORE_SEEDS = 1000
+# median over 44 published rows of the deviation over seeds of a paired difference
+ASSUMED_DEVIATION = 0.01
 _CHUNK_ENTRIES = 4_000_000  # weights held at once by the bootstrap, 32 MB
 
 Array = NDArray[np.float64]
@@ -109,9 +112,14 @@ def crossed_bootstrap(
         stop = min(start + chunk, num_draws)
         items = _draw_weights(generator, size=num_items, num_draws=stop - start)
         seeds = _draw_weights(generator, size=num_seeds, num_draws=stop - start)
-        totals = (items @ flat).reshape(stop - start, num_rows, num_seeds)
-        totals_over_seeds = np.einsum("drs,ds->dr", totals, seeds)
-        draws[start:stop] = totals_over_seeds / (num_seeds * (items @ weights))[:, None]
+        scale = (num_seeds * (items @ weights))[:, None]
+        # few rows at a time: the totals of hundreds of rows would fill the memory
+        group = max(1, _CHUNK_ENTRIES // ((stop - start) * num_seeds))
+        for row in range(0, num_rows, group):
+            part = items @ flat[:, row * num_seeds : (row + group) * num_seeds]
+            totals = part.reshape(stop - start, -1, num_seeds)
+            summed = np.einsum("drs,ds->dr", totals, seeds)
+            draws[start:stop, row : row + group] = summed / scale
     return _percentile_intervals(values, weights, draws, confidence=confidence)
 
 
@@ -126,6 +134,93 @@ def exact_mcnemar(arm_right: ArrayLike, baseline_right: ArrayLike) -> float:
     only_arm, only_baseline = int((arm & ~baseline).sum()), int((baseline & ~arm).sum())
     discordant = only_arm + only_baseline
     return min(1.0, float(2 * bdtr(min(only_arm, only_baseline), discordant, 0.5)))
+
+
+def smallest_detectable_effect(
+    deviation: float, *, num_seeds: int, power: float = 0.8, significance: float = 0.05
+) -> float:
+    """Return the mean difference that a two-sided paired t test over seeds finds with ``power``.
+
+    ``deviation`` is the standard deviation over seeds of the paired difference (ddof 1).
+
+    Raises:
+        ValueError: for fewer than 3 seeds, or a deviation below zero.
+    """
+    if num_seeds < MIN_SEEDS:
+        raise ValueError(f"{num_seeds} seeds: a spread over seeds needs at least {MIN_SEEDS} seeds")
+    if not deviation >= 0:
+        raise ValueError(f"deviation {deviation}: a standard deviation is not below 0")
+    df = num_seeds - 1
+    critical = _t_quantile(df, 1 - significance)
+    return float(nctdtrinc(df, 1 - power, critical)) * deviation / float(np.sqrt(num_seeds))
+
+
+def planned_detectable_effect(
+    *,
+    num_seeds: int,
+    num_arms: int,
+    deviation: float = ASSUMED_DEVIATION,
+    power: float = 0.8,
+    significance: float = 0.05,
+) -> float:
+    """Return the smallest effect that a plan finds with ``power``, before anything has run.
+
+    Nothing is measured yet, so ``deviation``, that of the paired difference over seeds, is an
+    assumption and has to be printed beside the result. Holm must reject the arm even when it
+    tests it first, so the level is ``significance / num_arms``: what a single good arm needs.
+    """
+    if num_arms < 1:
+        raise ValueError(f"{num_arms} arms: at least one is compared with the baseline")
+    level = significance / num_arms
+    return smallest_detectable_effect(
+        deviation, num_seeds=num_seeds, power=power, significance=level
+    )
+
+
+def more_seeds_needed(
+    effect: float,
+    deviation: float,
+    *,
+    num_seeds: int,
+    power: float = 0.8,
+    significance: float = 0.05,
+) -> int | None:
+    """Return how many more seeds make ``effect`` detectable with ``power``; None above 1,000.
+
+    Takes the effect and the deviation as they are observed, so it is a guide, not a promise.
+    """
+    low, high = 0, MAX_MORE_SEEDS
+
+    def detects(more: int) -> bool:
+        detectable = smallest_detectable_effect(
+            deviation, num_seeds=num_seeds + more, power=power, significance=significance
+        )
+        return detectable <= abs(effect)
+
+    if effect == 0 or not detects(high):
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if detects(middle) else (middle + 1, high)
+    return low
+
+
+def interquartile_mean(values: ArrayLike) -> float:
+    """Return the mean of the middle half of ``values`` [T], here one difference per task.
+
+    A quarter of the values is cut off at each end, rounded down as scipy.stats.trim_mean does:
+    below four values it is the plain mean.
+    """
+    ordered = np.sort(_finite(values, num_axes=1))
+    num_cut = ordered.size // 4
+    return float(ordered[num_cut : ordered.size - num_cut].mean())
+
+
+def sign_counts(values: ArrayLike) -> tuple[int, int, int]:
+    """Return how many of ``values`` [T] lie above zero, at zero and below, rounding aside."""
+    array = _finite(values, num_axes=1)
+    num_up, num_down = int((array > ROUNDING).sum()), int((array < -ROUNDING).sum())
+    return num_up, array.size - num_up - num_down, num_down
 
 
 def _percentile_intervals(

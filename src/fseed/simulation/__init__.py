@@ -1,0 +1,1 @@
+"""The statistics tried on simulated sweeps whose truth is known (python -m fseed.simulation)."""
