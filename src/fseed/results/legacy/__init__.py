@@ -1,0 +1,1 @@
+"""Results of the earlier work, read from its files and audited."""
