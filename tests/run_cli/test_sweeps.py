@@ -114,17 +114,17 @@ def test_a_dry_run_knows_what_is_finished(run: Command) -> None:
 
 
 def test_an_experiment_sweeps_what_it_lists_unless_told_otherwise(run: Command) -> None:
-    run("experiment=round21", "-m", "sweep.dry_run=true")
+    run("experiment=round21", "-m", "task=mbpp", "sweep.dry_run=true")
     arms = ["scalar_l8_norm_node", "scalar_l8_trainable", "scalar_l8_sched_cos", "head_l8,alpha=m2"]
     assert planned(run) == ["no_fs s0", *(f"{arm} s0" for arm in arms)]
-    run("experiment=round21", "-m", "fs=head_l8", "seed=1", "sweep.dry_run=true")
+    run("experiment=round21", "-m", "task=mbpp", "fs=head_l8", "seed=1", "sweep.dry_run=true")
     assert planned(run) == ["no_fs s1", "head_l8,alpha=m2 s1"]
 
 
 def test_an_experiment_without_m_is_one_run_and_says_so(run: Command) -> None:
     assert run("experiment=round21") == 0
     assert run.train.started == ["scalar_l8_norm_node s0"]
-    assert "the experiment sweeps fs and seed: add -m to run all of it" in run.out
+    assert "the experiment sweeps task and fs and seed: add -m to run all of it" in run.out
 
 
 @pytest.mark.parametrize("words", [[], ["-m"]])

@@ -1,0 +1,4 @@
+#!/usr/bin/env bash
+# The arms of round 20, staged: equal budgets, a race over seeds, confirmation on the test split.
+set -euo pipefail
+python -m fseed.run experiment=round20_matched -m "$@"
