@@ -1,3 +1,4 @@
+import csv
 import os
 import subprocess
 import sys
@@ -7,6 +8,8 @@ import pytest
 
 from fseed.collect import collect_and_print, default_tables_dir, main
 from tests.results.builders import RunSpec, fail_run, finish_run, random_spec, write_sweep
+from tests.results.legacy.builders import write_study
+from tests.results.staged import write_staged_sweep
 
 
 @pytest.fixture
@@ -27,8 +30,8 @@ def test_prints_and_writes_the_tables(sweep: Path, capsys: pytest.CaptureFixture
     assert "scalar_l10 " in out
     assert "\nruns\n" not in out
     assert f"written to {sweep / 'tables'}: tables.md" in out
-    files = ["paired.csv", "paired.parquet", "runs.csv", "runs.parquet", "tables.md"]
-    assert names_in(sweep / "tables") == files
+    data = ["paired.csv", "paired.parquet", "report.html", "runs.csv", "runs.parquet"]
+    assert names_in(sweep / "tables") == [*data, "tables.md", "tables.tex"]
 
 
 def test_its_own_tables_are_not_foreign_files(
@@ -102,6 +105,13 @@ def test_no_runs_exit_with_1_and_write_nothing(
         (["nowhere"], "fseed.collect: no such folder: nowhere; give folders that hold runs\n"),
         (["s0-0123456789"], "fseed.collect: no such folder: s0-0123456789; give folders that"),
         ([".", "--format", "cvs"], "fseed.collect: --format 'cvs': not one of markdown, csv"),
+        (
+            [".", "--margin", "0"],
+            "fseed.collect: --margin '0': percentage points above 0 and below",
+        ),
+        ([".", "--margin", "1 pp"], "fseed.collect: --margin '1 pp': percentage points above 0"),
+        (["--legacy", "nowhere"], "fseed.collect: --legacy nowhere does not exist"),
+        ([".", "--reference", "x.csv"], "fseed.collect: --reference belongs to --legacy DIR"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(
@@ -117,6 +127,89 @@ def test_bad_input_is_one_line_and_exit_2(
     assert captured.out == ""
     assert captured.err.startswith(message)
     assert captured.err.count("\n") == 1
+
+
+def test_the_margin_is_given_in_points(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(sweep), "--margin", "2.5", "--format", "csv,markdown"]) == 0
+    with (sweep / "tables" / "paired.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["equivalence_margin"]) == 0.025
+    assert "inside +-2.5 pp" in (sweep / "tables" / "tables.md").read_text()
+
+
+def test_a_staged_sweep_is_collected_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_staged_sweep(tmp_path, tasks=("hotpot",))
+    assert main([str(tmp_path), "--format", "none"]) == 0
+    out = capsys.readouterr().out
+    assert "stages of task hotpot" in out
+    assert "runs  41 finished\n" in out
+    # any folder of the sweep leads to its decisions
+    assert main([str(folder / "hotpot" / "quick"), "--format", "none"]) == 0
+    assert "head_l10, seeds 0-2: at quick after 3 seeds" in capsys.readouterr().out
+
+
+def test_decisions_that_cannot_be_read_exit_with_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_staged_sweep(tmp_path, tasks=("hotpot",))
+    path = folder / "decisions.jsonl"
+    path.write_text("nothing\n" + path.read_text())
+    assert main([str(tmp_path), "--format", "none"]) == 1
+    out = capsys.readouterr().out
+    assert f"{path}:1: Expecting value" in out
+    assert "scalar_l10 " in out
+
+
+@pytest.fixture
+def legacy(tmp_path: Path) -> Path:
+    folder = tmp_path / "legacy"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("nothing that is known\n")
+    write_study(folder, "arc_q_last", (0.25, 0.26), (0.24, 0.24), mean=0.005, std=0.0071)
+    return folder
+
+
+def test_earlier_results_alone_need_no_runs(
+    legacy: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("FSEED_OUTPUTS", str(tmp_path / "none"))
+    assert main(["--legacy", str(legacy)]) == 0
+    out = capsys.readouterr().out
+    assert f"earlier results in {legacy}" in out
+    assert "notes.txt" in out
+    assert "written to" not in out
+    assert main(["--legacy", str(legacy), "--out", str(tmp_path / "t")]) == 0
+    assert "legacy.md" in names_in(tmp_path / "t")
+    with_data = {"legacy_runs.csv", "legacy_runs.parquet"}
+    assert with_data <= set(names_in(tmp_path / "t"))
+
+
+def test_earlier_results_stand_beside_ours(
+    legacy: Path, sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(sweep), "--legacy", str(legacy), "--format", "csv,markdown,html"]) == 0
+    out = capsys.readouterr().out
+    assert out.index("scalar_l10 ") < out.index("earlier results in")
+    files = ["legacy.md", "legacy_outcomes.csv", "legacy_runs.csv"]
+    ours = ["paired.csv", "report.html", "runs.csv", "tables.md"]
+    assert names_in(sweep / "tables") == [*files, *ours]
+    report = (sweep / "tables" / "report.html").read_text()
+    assert "as published, at equal budgets, and ours" in report
+    with (sweep / "tables" / "legacy_runs.csv").open() as file:
+        assert len(list(csv.DictReader(file))) > 0
+
+
+def test_an_audit_that_cannot_be_written_is_one_line(
+    legacy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main(["--legacy", str(legacy), "--out", str(tmp_path / "file")]) == 2
+    assert "cannot write the audit to" in capsys.readouterr().err
 
 
 def test_no_output_root_yet(

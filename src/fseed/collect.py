@@ -1,34 +1,39 @@
 """Read finished runs, compare every arm with its baseline, print and write the tables.
 
-``python -m fseed.collect [PATHS] [--runs] [--out DIR] [--format markdown,csv,parquet]``
+``python -m fseed.collect [PATHS] [--runs] [--margin PP] [--out DIR] [--format NAMES]``
+``python -m fseed.collect --legacy DIR [--reference FILE] [PATHS]``: audit earlier results
 
-Exit codes: 0 a table was made from readable records; 1 some records are unreadable, or there are
-no runs; 2 bad input. Runs that failed are listed and leave the exit code alone.
+Exit codes: 0 a table was made from readable records; 1 some records are unreadable, there are no
+runs, or published figures are not what the legacy files give; 2 bad input. Runs that failed are
+listed and leave the exit code alone.
 """
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fseed.errors import UserError, did_you_mean
 from fseed.records import TABLES_DIR, default_output_root, is_run_dir
-from fseed.results.collection import collect_runs
+from fseed.results.collection import Collection, collect_runs
+from fseed.results.comparison import DEFAULT_MARGIN
 from fseed.results.export import FORMATS, write_files
+from fseed.results.index import default_cache_path, without_garbage_collector
 from fseed.results.tables import build_console, print_collection
+
+if TYPE_CHECKING:
+    from fseed.results.legacy.audit import Audit
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; UserErrors become one line on stderr and exit code 2."""
     options = build_parser().parse_args(argv)
     try:
-        return collect_and_print(
-            _existing(options.paths) or [_existing_root()],
-            out=Path(options.out) if options.out is not None else None,
-            formats=_parse_formats(options.format),
-            show_runs=options.runs,
-        )
+        with without_garbage_collector():
+            return run_command(options)
     except UserError as error:
         print(f"fseed.collect: {error}", file=sys.stderr)
         return 2
@@ -38,36 +43,100 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+def run_command(options: argparse.Namespace) -> int:
+    """Collect, audit, or both, as the options say, and return the exit code."""
+    out = Path(options.out) if options.out is not None else None
+    margin, formats = _parse_margin(options.margin), _parse_formats(options.format)
+    paths = _existing(options.paths)
+    if options.legacy is None and options.reference is not None:
+        raise UserError("--reference belongs to --legacy DIR: give the folder to check it against")
+    audit = _read_audit(options.legacy, options.reference) if options.legacy is not None else None
+    if audit is not None and not paths:
+        return print_audit(audit, folder=out, formats=formats)
+    paths = paths or [_existing_root()]
+    return collect_and_print(
+        paths,
+        out=out,
+        formats=formats,
+        show_runs=options.runs,
+        margin=margin,
+        audit=audit,
+        cache=None if options.no_cache else default_cache_path(paths),
+    )
+
+
 def collect_and_print(
     paths: Sequence[Path],
     *,
     out: Path | None = None,
     formats: Sequence[str] = FORMATS,
     show_runs: bool = False,
+    margin: float = DEFAULT_MARGIN,
+    audit: "Audit | None" = None,
+    cache: Path | None = None,
 ) -> int:
     """Print the tables of all runs below ``paths`` and write them to ``out``.
 
     ``paths`` may be run directories, also of runs that were not started. ``out`` defaults to
-    tables/ in the folder that holds all paths. Returns the exit code. UserError for another path
-    that is no folder, or an ``out`` that cannot be written.
+    tables/ in the folder that holds all paths. ``margin``: the difference that counts as none, a
+    fraction; ``audit``: earlier results to set beside these; ``cache``: file that keeps loaded
+    runs for the next time. Returns the exit code. UserError for another path that is no folder, or
+    an ``out`` that cannot be written.
     """
-    collection = collect_runs(paths)
+    collection = collect_runs(paths, margin=margin, cache=cache)
     console = build_console()
+    folder = out if out is not None else default_tables_dir(paths)
     written: list[Path] = []
     try:
         # before printing, which ends early in a pipe that is closed
         if collection.runs:
-            folder = out if out is not None else default_tables_dir(paths)
-            written = write_files(collection, folder, formats=formats)
+            written = write_files(collection, folder, formats=formats, audit=audit)
     finally:
         print_collection(collection, console, show_runs=show_runs)
     if written:
         names = ", ".join(path.name for path in written)
         console.print(f"\nwritten to {written[0].parent}: {names}", soft_wrap=True)
+    code = 0
+    if audit is not None:
+        code = print_audit(audit, folder=folder, formats=formats, ours=collection)
     if not collection.runs:
         print(f"fseed.collect: no runs below {', '.join(map(str, paths))}", file=sys.stderr)
         return 1
-    return 1 if "unreadable" in collection.counts else 0
+    is_unreadable = any(sweep.problems for sweep in collection.sweeps)
+    return 1 if is_unreadable or "unreadable" in collection.counts else code
+
+
+def print_audit(
+    audit: "Audit",
+    *,
+    folder: Path | None,
+    formats: Sequence[str] = FORMATS,
+    ours: Collection | None = None,
+) -> int:
+    """Print the audit of earlier results, write it below ``folder`` if any; return the exit code.
+
+    UserError when ``folder`` cannot be written.
+    """
+    from fseed.results.audit_files import write_audit
+    from fseed.results.legacy.render import render_audit_lines
+
+    console = build_console()
+    if ours is not None:
+        console.print()
+    for line in render_audit_lines(audit, ours=ours):
+        console.print(line, soft_wrap=True)
+    if folder is not None:
+        written = write_audit(audit, folder, formats=formats, ours=ours)
+        names = ", ".join(path.name for path in written)
+        console.print(f"\nwritten to {folder}: {names or 'nothing'}", soft_wrap=True)
+    return 0 if audit.is_clean else 1
+
+
+def _read_audit(legacy: str, reference: str | None) -> "Audit":
+    from fseed.results.legacy.audit import audit_folder
+
+    table = Path(reference) if reference is not None else None
+    return audit_folder(Path(legacy), reference=table)
 
 
 def default_tables_dir(paths: Sequence[Path]) -> Path:
@@ -81,7 +150,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m fseed.collect",
         description="Compare every arm with its matched no_fs baseline and write the tables.",
-        epilog="Exit codes: 0 done, 1 unreadable records or no runs, 2 bad input.",
+        epilog="Exit codes: 0 done, 1 unreadable records, no runs or published figures that the "
+        "legacy files do not give, 2 bad input.",
     )
     parser.add_argument(
         "paths",
@@ -98,9 +168,36 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--format",
         default=",".join(FORMATS),
-        help="files to write, comma separated: markdown, csv, parquet, or none (default: all)",
+        help=f"files to write, comma separated: {', '.join(FORMATS)}, or none (default: all)",
     )
+    parser.add_argument(
+        "--no-cache",
+        action="store_true",
+        help="read every file again and keep nothing for the next time",
+    )
+    parser.add_argument(
+        "--margin",
+        metavar="PP",
+        default=f"{100 * DEFAULT_MARGIN:g}",
+        help="largest difference in percentage points that counts as none, for the verdict "
+        "equivalent (default: %(default)s)",
+    )
+    _add_audit_options(parser)
     return parser
+
+
+def _add_audit_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--legacy",
+        metavar="DIR",
+        help="audit the results of the earlier work in this folder; alone, without PATH, or "
+        "beside the runs below PATH",
+    )
+    parser.add_argument(
+        "--reference",
+        metavar="FILE",
+        help="table of published figures that the legacy files must give",
+    )
 
 
 def _existing(paths: Sequence[str]) -> list[Path]:
@@ -115,6 +212,17 @@ def _existing_root() -> Path:
     if not root.is_dir():
         raise UserError(f"no results yet: {root} does not exist; give a folder or start a run")
     return root
+
+
+def _parse_margin(text: str) -> float:
+    """Return a margin given in percentage points as a fraction."""
+    try:
+        points = float(text)
+    except ValueError:
+        points = math.nan
+    if not 0 < points < 100:
+        raise UserError(f"--margin {text!r}: percentage points above 0 and below 100, such as 1.0")
+    return points / 100
 
 
 def _parse_formats(text: str) -> list[str]:

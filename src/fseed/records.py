@@ -12,11 +12,9 @@ Files of one run, ``<root>/<sweep>/<task>/<stage>/<arm>/s<seed>-<run_id>/``:
 | result.json | last file of a finished run |
 | failure.json | class, message, traceback and last step of a failed run |
 
-Every file but metrics.jsonl is replaced as a whole, see ``fseed.atomic``, whose writers are
-offered here too.
+Every file but metrics.jsonl is replaced as a whole. The writers of all files are offered here.
 """
 
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -24,8 +22,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fseed.atomic import plain, write_json_atomic, write_parquet_atomic, write_text_atomic
+from fseed.atomic import write_json_atomic, write_parquet_atomic, write_text_atomic
 from fseed.errors import UserError
+from fseed.record_files import (
+    append_metrics,
+    read_metrics,
+    truncate_metrics,
+    write_predictions,
+)
 from fseed.record_schema import (
     CHOICES_FILE,
     CONFIG_FILE,
@@ -38,8 +42,10 @@ from fseed.record_schema import (
     PROVENANCE_FILE,
     RESULT_FILE,
     SCHEMA_VERSION,
+    SWEEP_FILES,
     TABLES_DIR,
     RecordError,
+    check_size,
     one_line,
     read_mapping,
 )
@@ -95,63 +101,6 @@ def default_output_root() -> Path:
     return (checkout if is_checkout else Path.cwd()) / "outputs"
 
 
-def write_predictions(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
-    """Write predictions.parquet with the column types of ``PREDICTION_TYPES``."""
-    import pyarrow
-
-    missing = PREDICTION_TYPES.keys() - columns.keys() - OPTIONAL_COLUMNS
-    if missing:
-        raise ValueError(f"predictions lack the columns {sorted(missing)}")
-    kinds = {name: PREDICTION_TYPES.get(name, "double") for name in columns}
-    schema = pyarrow.schema([(name, _arrow_type(kind)) for name, kind in kinds.items()])
-    write_parquet_atomic(path, pyarrow.table(dict(columns), schema=schema))
-
-
-def _arrow_type(kind: str) -> Any:
-    """Return the Arrow type of a name in ``PREDICTION_TYPES``."""
-    import pyarrow
-
-    if kind.startswith("list<"):
-        return pyarrow.list_(_arrow_type(kind[len("list<") : -1]))
-    return pyarrow.type_for_alias(kind)
-
-
-def append_metrics(path: Path, row: Mapping[str, Any]) -> None:
-    """Append one row to metrics.jsonl and flush it; a torn line before it stays a line alone."""
-    line = json.dumps(row, default=plain).encode() + b"\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+") as file:
-        if file.tell() > 0:
-            file.seek(-1, os.SEEK_END)
-            line = line if file.read(1) == b"\n" else b"\n" + line
-        file.write(line)
-
-
-def truncate_metrics(path: Path, *, after_step: int) -> None:
-    """Drop the rows whose step is above ``after_step``, and torn lines; no file is no error."""
-    if not path.exists():
-        return
-    rows, _ = read_metrics(path)
-    kept = [row for row in rows if row["step"] <= after_step]
-    write_text_atomic(path, "".join(json.dumps(row) + "\n" for row in kept))
-
-
-def read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[int]]:
-    """Return the rows of metrics.jsonl and the 1-based numbers of its torn lines."""
-    rows: list[dict[str, Any]] = []
-    torn: list[int] = []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if isinstance(row, dict) and isinstance(row.get("step"), int):
-            rows.append(row)
-        else:
-            torn.append(number)
-    return rows, torn
-
-
 def clean_temporaries(run_dir: Path) -> None:
     """Remove what a killed writer left behind; call only while holding the run."""
     for leftover in run_dir.glob(".*.tmp"):
@@ -186,11 +135,13 @@ class RunRecord:
 
         try:
             # the bytes at once: parquet.read_table imports pyarrow.dataset and is slower
+            check_size(self.path / PREDICTIONS_FILE)
             data = (self.path / PREDICTIONS_FILE).read_bytes()
-            table = parquet.ParquetFile(pyarrow.BufferReader(data)).read()
+            # small files: threads of Arrow would cost more than they save
+            table = parquet.ParquetFile(pyarrow.BufferReader(data)).read(use_threads=False)
         except FileNotFoundError as error:
             raise RecordError(f"{PREDICTIONS_FILE} is missing") from error
-        except (OSError, pyarrow.ArrowException) as error:
+        except (OSError, pyarrow.ArrowException, RecordError) as error:
             raise RecordError(f"{PREDICTIONS_FILE}: {one_line(error)}") from error
         told = {entry.name: str(entry.type).replace("element: ", "") for entry in table.schema}
         for name, kind in PREDICTION_TYPES.items():
@@ -245,32 +196,73 @@ def scan(paths: Sequence[Path]) -> Scan:
     A missing path that is named like a run is a run that was not started. UserError for any other
     path that is no folder.
     """
-    run_dirs: dict[Path, None] = {}
-    closed: list[RunRecord] = []
-    visited: set[str] = set()
-    num_foreign = 0
-
-    def note(error: OSError) -> None:
-        closed.append(RunRecord(Path(error.filename), "unreadable", one_line(error)))
-
+    walk = _Walk()
     for top in paths:
         if is_run_dir(top) and not top.exists():
-            run_dirs[top.absolute()] = None
+            walk.run_dirs[str(top.absolute())] = None
             continue
         if not top.is_dir():
             state = "is not a folder" if top.exists() else "does not exist"
             raise UserError(f"{top} {state}; give folders that hold runs")
-        for folder, names, files in os.walk(top, onerror=note, followlinks=True):
-            real = os.path.realpath(folder)
-            seen, is_run = real in visited, is_run_dir(Path(folder))
-            visited.add(real)
-            # a stray record in a parent folder must not hide the runs below it
-            names[:] = [] if seen or is_run else sorted(n for n in names if not n.startswith("."))
-            if is_run or _MARKERS & set(files):
-                run_dirs[Path(real)] = None
-            elif not seen and os.path.basename(folder) != TABLES_DIR:
-                num_foreign += sum(not name.startswith(".") for name in files)
-    return Scan(list(run_dirs), num_foreign, closed)
+        walk.below(top)
+    return Scan(list(map(Path, walk.run_dirs)), walk.num_foreign, walk.closed)
+
+
+@dataclass
+class _Walk:
+    """What was found so far; folders by their real path, so that no link is followed twice."""
+
+    run_dirs: dict[str, None] = field(default_factory=dict)
+    closed: list[RunRecord] = field(default_factory=list)
+    visited: set[str] = field(default_factory=set)
+    num_foreign: int = 0
+
+    def below(self, top: Path) -> None:
+        """Visit a folder and all below it in order, parents first."""
+        waiting = [(str(top), os.path.realpath(top))]
+        while waiting:
+            shown, real = waiting.pop()
+            waiting += reversed(self._visit(shown, real))
+
+    def _visit(self, shown: str, real: str) -> list[tuple[str, str]]:
+        """Note one folder and return (path, real path) of the folders in it.
+
+        A folder named like a run is not listed: what it holds is read later.
+        """
+        seen = real in self.visited
+        self.visited.add(real)
+        if _RUN_DIR_NAME.fullmatch(os.path.basename(shown)) is not None:
+            self.run_dirs[real] = None
+            return []
+        if seen:
+            return []
+        try:
+            with os.scandir(shown) as listed:
+                entries = sorted(listed, key=lambda entry: entry.name)
+        except OSError as error:
+            self.closed.append(RunRecord(Path(shown), "unreadable", one_line(error)))
+            return []
+        folders = [entry for entry in entries if _is_folder(entry)]
+        files = {entry.name for entry in entries} - {entry.name for entry in folders}
+        if _MARKERS & files:
+            self.run_dirs[real] = None
+        elif os.path.basename(shown) != TABLES_DIR:
+            known = files & SWEEP_FILES
+            self.num_foreign += sum(not name.startswith(".") for name in files - known)
+        # a stray record in a parent folder must not hide the runs below it
+        return [
+            (entry.path, os.path.realpath(entry.path) if entry.is_symlink() else f"{real}/{name}")
+            for entry in folders
+            if not (name := entry.name).startswith(".")
+        ]
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # a link whose target cannot be looked at
+        return False
 
 
 def find_runs(paths: Sequence[Path]) -> list[RunRecord]:

@@ -49,18 +49,34 @@ class RunSpec:
     constant: float | None = 0.1
     predictions: Sequence[str | None] | None = None
     ids: Sequence[str] | None = None
+    copied: float | None = None  # what copying from the prompt scores
+    start: float = 0.0  # score before training
+    gates: tuple[Sequence[float], Sequence[float]] = ((0.1,), (0.2,))  # first, last
+    notes: Sequence[str] = ()
 
     def with_(self, **changes: Any) -> "RunSpec":
         return replace(self, **changes)
+
+    def at(self, stage: str) -> "RunSpec":
+        """Return the same run at a stage of a search."""
+        return self.with_(changes={**self.changes, "sweep.stage": stage})
+
+    def control(self, kind: str) -> "RunSpec":
+        """Return a control of this arm; one that reads the prompt twice is no Future-Seed arm."""
+        changes = {**self.changes, "control.kind": kind, "fs_variant.label": self.arm}
+        label = f"{self.arm},control={kind}"
+        if kind == "repeat_prompt":
+            label, changes["fs.mode"] = "no_fs,control=repeat_prompt", "no_fs"
+        return self.with_(arm=label, changes=changes)
 
 
 def config_of(spec: RunSpec) -> dict[str, Any]:
     config: dict[str, Any] = {
         "task": {"name": "hotpot", "order": "question_last", "max_length_tokens": 512},
         "data": {"source": "mini", "root": None, "num_train": 512, "num_validation": 4, "seed": 0},
-        "model": {"name": "nano", "weights": None, "num_layers": 12, "width": 64},
+        "model": {"name": "nano", "weights": None, "num_layers": 12, "width": 64, "head_size": 32},
         "fs": {"mode": "no_fs" if spec.arm == "no_fs" else "prompt_fs", "allow_noop": False},
-        "fs_variant": {"gate": "scalar", "norm": "rms", "label": spec.arm},
+        "fs_variant": {"gate": "scalar", "norm": "rms", "clip": 1.0, "label": spec.arm},
         "lstart": 10,
         "alpha": {"init": -2.0, "lr": 0.0},
         "schedule": {"kind": "none", "low": 1.0, "high": 1.0},
@@ -144,8 +160,9 @@ def finish_run(root: Path, spec: RunSpec) -> Path:
             {"step": steps, "split": "validation", "metrics": _metrics(spec, trained=True)},
         ],
         "constant_baseline": {"token_accuracy": spec.constant} if spec.constant is not None else {},
-        **{"gates": {"first": [0.1], "last": [0.2]}, "peak_memory_gib": 0.5},
-        **{"tokens_per_second": 1000.0, "notes": []},
+        "copy_baseline": {"token_accuracy": spec.copied} if spec.copied is not None else {},
+        "gates": dict(zip(("first", "last"), map(list, spec.gates), strict=True)),
+        **{"peak_memory_gib": 0.5, "tokens_per_second": 1000.0, "notes": list(spec.notes)},
     }
     write_json_atomic(path / RESULT_FILE, result)
     return path
@@ -162,7 +179,7 @@ def fail_run(root: Path, spec: RunSpec, *, kind: str = "oom", message: str = "no
 
 
 def _metrics(spec: RunSpec, *, trained: bool) -> dict[str, Any]:
-    accuracy = sum(spec.correct) / sum(spec.units) if trained else 0.0
+    accuracy = sum(spec.correct) / sum(spec.units) if trained else spec.start
     values = {"token_accuracy": accuracy, "loss": spec.loss if trained else 5.5}
     if trained:
         values = {**values, **spec.scores}

@@ -88,3 +88,68 @@ def test_torn_lines_are_named_with_their_file(tmp_path: Path) -> None:
     with path.open("a") as file:
         file.write('{"step": 4')
     assert collect_runs([tmp_path]).alarms == [f"torn lines left out (5): {path}"]
+
+
+def test_a_pair_that_differs_in_more_than_future_seed_is_told(tmp_path: Path) -> None:
+    base = finish_run(tmp_path, BASE)
+    path = finish_run(
+        tmp_path,
+        BASE.with_(arm="scalar_l10", loss=2.0, provenance={"versions": {"torch": "2.7"}}),
+    )
+    (alarm,) = collect_runs([tmp_path]).alarms
+    assert alarm == (
+        "environment: provenance.versions.torch 2.7 vs 2.6 differ between "
+        f"{path} and its baseline {base}"
+    )
+
+
+def test_an_edited_setting_of_a_pair_is_told(tmp_path: Path) -> None:
+    finish_run(tmp_path, BASE)
+    path = finish_run(tmp_path, BASE.with_(arm="scalar_l10", loss=2.0))
+    config = path / "config.yaml"
+    config.write_text(config.read_text().replace("lr: 0.0003", "lr: 0.1"))
+    (alarm,) = collect_runs([tmp_path]).alarms
+    assert alarm.startswith("optimiser: optim.lr 0.1 vs 0.0003 differ between")
+
+
+def test_a_pair_of_unequal_budgets_is_no_pair(tmp_path: Path) -> None:
+    finish_run(tmp_path, BASE)
+    path = finish_run(tmp_path, BASE.with_(arm="scalar_l10", loss=2.0))
+    config = path / "config.yaml"
+    config.write_text(config.read_text().replace("steps: 40", "steps: 120"))
+    (row,) = collect_runs([tmp_path]).comparisons
+    assert (row.verdict, row.reason_code, row.difference) == ("invalid", "unequal_budget", None)
+    assert "its no_fs run has another budget: budget.steps 120 vs 40" in row.reason
+
+
+def test_a_score_and_a_loss_that_contradict_each_other_are_told(tmp_path: Path) -> None:
+    units, paths = (40,) * 20, []
+    for seed, gain in enumerate((20, 22, 24)):
+        base = RunSpec(seed=seed, correct=(20,) * 20, units=units, loss=1.0)
+        finish_run(tmp_path, base.with_(loss=1.0 + seed))
+        better = base.with_(arm="scalar_l10", correct=[20] * 19 + [20 + gain])
+        # a gain in score, at a loss that is higher by about 0.3 every time
+        paths.append(finish_run(tmp_path, better.with_(loss=1.3 + seed * 1.01)))
+    (alarm,) = collect_runs([tmp_path]).alarms
+    assert alarm.startswith("score +2.75 pp and loss +0.3100 contradict each other")
+    assert all(str(path) in alarm for path in paths)
+
+
+def test_a_stage_that_repeats_seeds_confirms_nothing(tmp_path: Path) -> None:
+    finish_run(tmp_path, BASE.at("quick"))
+    second = finish_run(tmp_path, BASE.at("medium"))
+    (alarm,) = collect_runs([tmp_path]).alarms
+    assert "stage medium confirms nothing that stage quick has seen" in alarm
+    assert str(second) in alarm
+
+
+def test_repeated_seeds_of_another_budget_confirm_nothing_either(tmp_path: Path) -> None:
+    first = finish_run(tmp_path, BASE.at("quick"))
+    longer = {"budget.steps": 120}
+    second = finish_run(tmp_path, BASE.with_(changes=longer, loss=0.5).at("medium"))
+    finish_run(tmp_path, BASE.with_(changes=longer, seed=7, loss=0.7).at("medium"))
+    (alarm,) = collect_runs([tmp_path]).alarms
+    assert alarm == (
+        f"stage medium repeats the seeds 0 of stage quick, so it confirms nothing: {second} and "
+        f"{first}"
+    )

@@ -1,12 +1,13 @@
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from fseed.results.collection import collect_runs
-from fseed.results.comparison import Comparison
+from fseed.results.comparison import Comparison, as_row
 from fseed.results.measurement import OVER_ITEMS, OVER_SEEDS
 from fseed.results.verdicts import REASONS, VERDICTS
 from tests.results.builders import RunSpec, fail_run, finish_run, start_run, write_sweep
@@ -180,7 +181,17 @@ def test_rows_are_the_same_every_time_and_alone(tmp_path: Path) -> None:
     assert collect_runs([tmp_path]).comparisons == both
     plain = tmp_path / "default" / "hotpot" / "plain"
     alone = collect_runs([plain / "no_fs", plain / "scalar_l10"]).comparisons
-    assert alone == [row for row in both if row.arm == "scalar_l10"]
+    # what another arm changes is what depends on the number of arms tested
+    of_family = {
+        *("p_adjusted", "family_size", "detectable_difference", "more_seeds_needed", "reason"),
+    }
+
+    def own(row: Comparison) -> dict[str, Any]:
+        return {key: value for key, value in as_row(row).items() if key not in of_family}
+
+    (kept,) = (row for row in both if row.arm == "scalar_l10")
+    assert [own(row) for row in alone] == [own(kept)]
+    assert (alone[0].family_size, kept.family_size) == (1, 2)
 
 
 def test_null_sweeps_rarely_claim_an_effect(tmp_path: Path) -> None:
@@ -197,3 +208,52 @@ def test_planted_effects_are_found(tmp_path: Path) -> None:
     write_sweep(tmp_path, arms={"up": 0.25, "down": -0.25}, num_seeds=4)
     verdicts = {row.arm: row.verdict for row in collect_runs([tmp_path]).comparisons}
     assert verdicts == {"up": "helps", "down": "hurts"}
+
+
+def test_a_small_difference_is_equivalent_for_the_stated_margin(tmp_path: Path) -> None:
+    row = compare(tmp_path, rights=[1, -1, 0, 1, -1])
+    spread = [0.005, -0.005, 0.0, 0.005, -0.005]
+    below = stats.ttest_1samp(spread, 0.01, alternative="less").pvalue
+    above = stats.ttest_1samp(spread, -0.01, alternative="greater").pvalue
+    assert row.equivalence_p == pytest.approx(max(below, above))
+    assert row.equivalence_margin == 0.01
+    assert (row.verdict, row.reason_code) == ("equivalent", "inside_margin")
+    assert "inside +-1 pp" in row.reason
+    (narrow,) = collect_runs([tmp_path], margin=0.002).comparisons
+    assert (narrow.verdict, narrow.equivalence_margin) == ("inconclusive", 0.002)
+
+
+def test_an_effect_inside_the_margin_is_still_an_effect(tmp_path: Path) -> None:
+    compare(tmp_path, rights=[2, 3, 4])
+    (row,) = collect_runs([tmp_path], margin=0.2).comparisons
+    assert row.equivalence_p is not None
+    assert row.equivalence_p < 0.05
+    assert row.verdict == "helps"
+
+
+def test_constant_predictors_are_never_equivalent(tmp_path: Path) -> None:
+    for seed, right in enumerate([1, -1, 0, 1, -1]):
+        finish_run(tmp_path, BASE.with_(seed=seed, constant=0.6, loss=1.0 + seed))
+        finish_run(tmp_path, arm_with(right=right, seed=seed, loss=2 + seed).with_(constant=0.6))
+    (row,) = collect_runs([tmp_path]).comparisons
+    assert (row.verdict, row.reason_code) == ("inconclusive", "not_above_constant")
+    assert "detectable with power 0.8" in row.reason
+
+
+@pytest.mark.parametrize("rights", [[60], [60, 61], [10, 10, 10], [10, -8, 4], [10, 11, -9, 3]])
+def test_every_inconclusive_row_says_what_more_seeds_could_show(
+    tmp_path: Path, rights: list[int]
+) -> None:
+    row = compare(tmp_path, rights=rights)
+    assert row.verdict == "inconclusive"
+    assert "detectable" in row.reason
+    assert "seeds" in row.reason
+    if len(rights) < 3:
+        assert row.more_seeds_needed == 3 - len(rights)
+
+
+def test_p_values_are_those_of_the_paired_t_test(tmp_path: Path) -> None:
+    row = compare(tmp_path, rights=[10, -8, 4, 7])
+    assert row.p_value == pytest.approx(stats.ttest_1samp([0.05, -0.04, 0.02, 0.035], 0).pvalue)
+    assert row.p_adjusted == row.p_value
+    assert (row.family_size, row.adjustment) == (1, "bh")

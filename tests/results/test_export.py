@@ -8,6 +8,9 @@ from fseed.errors import UserError
 from fseed.results.collection import collect_runs
 from fseed.results.export import FORMATS, to_columns, write_files
 from tests.results.builders import RunSpec, fail_run, write_sweep
+from tests.results.staged import write_staged_sweep
+
+KINDS = ("csv", "parquet")
 
 
 @pytest.fixture
@@ -21,8 +24,9 @@ def sweep(tmp_path: Path) -> Path:
 def test_all_forms_hold_the_same_rows(sweep: Path, tmp_path: Path) -> None:
     found = collect_runs([sweep])
     written = write_files(found, tmp_path / "out", formats=FORMATS)
-    names = ["tables.md", "paired.csv", "paired.parquet", "runs.csv", "runs.parquet"]
-    assert [path.name for path in written] == names
+    documents = ["tables.md", "tables.tex", "report.html"]
+    data = [f"{name}.{kind}" for name in ("paired", "runs", "appendix") for kind in KINDS]
+    assert [path.name for path in written] == documents + data
     pairs = parquet.read_table(tmp_path / "out" / "paired.parquet").to_pylist()
     with (tmp_path / "out" / "paired.csv").open() as file:
         texts = list(csv.DictReader(file))
@@ -39,7 +43,7 @@ def test_all_forms_hold_the_same_rows(sweep: Path, tmp_path: Path) -> None:
 
 def test_only_the_forms_asked_for_are_written(sweep: Path, tmp_path: Path) -> None:
     written = write_files(collect_runs([sweep]), tmp_path / "out", formats=["csv"])
-    assert [path.name for path in written] == ["paired.csv", "runs.csv"]
+    assert [path.name for path in written] == ["paired.csv", "runs.csv", "appendix.csv"]
     assert write_files(collect_runs([sweep]), tmp_path / "none", formats=[]) == []
     assert not (tmp_path / "none").exists()
 
@@ -61,3 +65,36 @@ def test_a_column_has_one_type() -> None:
 
 def test_integers_beyond_64_bits_become_text() -> None:
     assert to_columns([{"a": 2**64}, {"a": None}]) == {"a": [str(2**64), None]}
+
+
+def test_a_staged_sweep_has_a_file_per_summary(tmp_path: Path) -> None:
+    write_staged_sweep(tmp_path)
+    write_files(collect_runs([tmp_path]), tmp_path / "out", formats=["parquet"])
+    names = ("paired", "runs", "stages", "summary", "appendix")
+    tables = {name: parquet.read_table(tmp_path / "out" / f"{name}.parquet") for name in names}
+    assert {name: table.num_rows for name, table in tables.items()} == {
+        **{"paired": 16, "runs": 82, "stages": 16},
+        **{"summary": 3, "appendix": 4},
+    }
+    pruned = [row for row in tables["paired"].to_pylist() if row["verdict"] == "pruned"]
+    assert {row["dropped_reason"] for row in pruned} == {"below_wanted_gain"}
+    beside = {row["control_of"] for row in tables["paired"].to_pylist() if row["control"] != "none"}
+    assert beside == {"scalar_l10"}
+
+
+def test_a_table_without_rows_leaves_no_earlier_one_behind(sweep: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write_files(collect_runs([sweep]), out, formats=["csv"])
+    assert (out / "appendix.csv").exists()
+    plain = sweep / "default" / "hotpot" / "plain"
+    kept = collect_runs([plain / "no_fs", plain / "scalar_l10"])
+    write_files(kept, out, formats=["csv"])
+    assert sorted(path.name for path in out.iterdir()) == ["paired.csv", "runs.csv"]
+
+
+def test_the_report_is_one_html_file_named_after_its_task(sweep: Path, tmp_path: Path) -> None:
+    (path,) = write_files(collect_runs([sweep]), tmp_path / "out", formats=["html"])
+    text = path.read_text()
+    assert path.name == "report.html"
+    assert "Future-Seed on hotpot" in text
+    assert "scalar_l10" in text

@@ -1,7 +1,12 @@
+from pathlib import Path
+
 import pytest
+from scipy import stats
 
 from fseed.results import formats
+from fseed.results.collection import collect_runs
 from fseed.results.measurement import OVER_ITEMS, OVER_SEEDS
+from tests.results.builders import RunSpec, finish_run
 
 
 @pytest.mark.parametrize(
@@ -38,3 +43,24 @@ def test_missing_stays_missing() -> None:
 def test_an_interval_over_examples_is_marked() -> None:
     assert formats.interval(-0.01, 0.02, kind=OVER_SEEDS) == "[-1.00, +2.00]"
     assert formats.interval(-0.01, 0.02, kind=OVER_ITEMS) == "[-1.00, +2.00] *"
+
+
+def test_p_values_have_two_digits() -> None:
+    assert formats.p_value(0.01234) == "0.012"
+    assert formats.p_value(4.5e-6) == "4.5e-06"
+    assert formats.p_value(None) == "-"
+
+
+def test_the_test_of_a_row_has_cells_of_its_own(tmp_path: Path) -> None:
+    for seed, right in enumerate([20, 22, 24]):
+        base = RunSpec(seed=seed, correct=[20] * 20, units=[40] * 20, loss=1.0 + seed)
+        finish_run(tmp_path, base)
+        correct = [20] * 19 + [20 + right]
+        finish_run(tmp_path, base.with_(arm="scalar_l10", correct=correct, loss=0.5 + seed))
+    (row,) = collect_runs([tmp_path]).comparisons
+    cells = formats.evidence_cells(row)
+    assert cells["family"] == "bh over 1"
+    expected = f"{stats.ttest_1samp([20, 22, 24], 0).pvalue:.2g}"
+    assert cells["p"] == cells["p adjusted"] == expected
+    assert (cells["margin pp"], cells["more seeds"]) == ("1.00", "0")
+    assert "  scalar_l10" not in formats.paired_cells(row)["arm"]

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from fseed.records import read_run, write_json_atomic
-from fseed.results.runs import Run, config_leaves, constant_answer, load_run, tidy_row
+from fseed.results.examples import constant_answer
+from fseed.results.runs import Run, config_leaves, load_run, tidy_row
 from tests.results.builders import RunSpec, fail_run, finish_run, start_run
 
 SPEC = RunSpec(correct=(2, 0, 1, 3), units=(2, 2, 2, 4), loss=1.25)

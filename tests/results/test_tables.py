@@ -6,6 +6,7 @@ import pytest
 from fseed.results.collection import collect_runs
 from fseed.results.tables import build_console, print_collection, render_markdown
 from tests.results.builders import RunSpec, fail_run, finish_run, start_run, write_sweep
+from tests.results.staged import write_staged_sweep
 
 LONG_ARM = "inputgate_l10,lstart=11,alpha=m3,control=shuffled_state"
 
@@ -118,9 +119,57 @@ def test_markdown_cells_keep_bars_apart(tmp_path: Path) -> None:
     write_sweep(tmp_path, arms={"scalar_l10": 0.1}, num_seeds=3, num_examples=10)
     fail_run(tmp_path, RunSpec(arm="raw_l10"), message="a | b")
     text = render_markdown(collect_runs([tmp_path]))
-    paired, _ = text.split("**runs**")
+    paired, _ = text.split("**arms without a result**")
     table = [line for line in paired.splitlines() if line.startswith("| hotpot")]
     assert len(table) == 2
     assert "a \\| b" in table[0]
-    assert {line.replace("\\|", "").count("|") for line in table} == {16}
+    assert {line.replace("\\|", "").count("|") for line in table} == {23}
     assert "- failed: oom: a | b: " in text
+
+
+def test_a_staged_sweep_is_told_stage_by_stage_and_over_tasks(tmp_path: Path) -> None:
+    write_staged_sweep(tmp_path)
+    lines = printed(tmp_path)
+    text = "\n".join(lines)
+    assert "stages of task hotpot, source mini, model nano" in lines
+    assert "stages of task squad, source mini, model nano" in lines
+    place = lines.index("arms over tasks")
+    assert lines[place + 2].split()[:6] == ["scalar_l10", "confirm", "mini", "nano", "2", "+3.00"]
+    assert "interquartile mean over tasks" in text
+    tables = [line for line in lines if not line.startswith(("data  ", "  /", "alarms"))]
+    assert max(len(line) for line in tables if str(tmp_path) not in line) <= 120
+
+
+def test_controls_stand_indented_below_their_arm(tmp_path: Path) -> None:
+    write_staged_sweep(tmp_path, tasks=("hotpot",))
+    lines = printed(tmp_path)
+    start = next(number for number, line in enumerate(lines) if "stage confirm" in line)
+    assert lines[start + 2].startswith("scalar_l10 ")
+    assert lines[start + 3].startswith("  scalar_l10,control=aa ")
+    assert lines[start + 4].startswith("  scalar_l10,control=random_state ")
+
+
+def test_markdown_tells_tests_controls_stages_and_what_has_no_result(tmp_path: Path) -> None:
+    write_staged_sweep(tmp_path)
+    text = render_markdown(collect_runs([tmp_path], margin=0.02))
+    heading = next(line for line in text.splitlines() if line.startswith("| task | source"))
+    cells = [cell.strip() for cell in heading.split("|")]
+    assert {"control of", "p", "p adjusted", "family", "detectable pp", "more seeds"} <= set(cells)
+    row = next(line for line in text.splitlines() if "control=random_state |" in line)
+    assert f"| {'scalar_l10'} |" in row
+    assert "| holm over 3 |" in text
+    assert "equivalent: inside +-2 pp" in text
+    for title in ("**stages of task hotpot", "**arms over tasks**", "**arms without a result**"):
+        assert title in text
+    assert "| pruned | below_wanted_gain |" in text
+
+
+def test_the_margin_is_told_where_it_counts(tmp_path: Path) -> None:
+    for seed, right in enumerate([1, -1, 0, 1, -1]):
+        base = RunSpec(seed=seed, correct=[50] * 4, units=[100] * 4, loss=1.0 + seed)
+        finish_run(tmp_path, base)
+        finish_run(
+            tmp_path, base.with_(arm="scalar_l10", correct=[50, 50, 50, 50 + right], loss=9 + seed)
+        )
+    text = " ".join(" ".join(printed(tmp_path)).split())
+    assert "equivalent: inside +-1 pp of no_fs" in text

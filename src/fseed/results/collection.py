@@ -2,15 +2,17 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fseed.records import read_run, scan
+from fseed.records import scan
 from fseed.results.alarms import drop_duplicates, find_alarms
-from fseed.results.comparison import Comparison, as_row, compare_arms
-from fseed.results.pairs import build_arms
+from fseed.results.comparison import DEFAULT_MARGIN, Comparison, as_row, compare_arms
+from fseed.results.index import load_runs
+from fseed.results.pairs import Arm, build_arms
 from fseed.results.runs import Run, load_run, tidy_row
+from fseed.results.staged import StagedSweep, read_sweeps
 
 if TYPE_CHECKING:
     import pandas
@@ -18,12 +20,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Collection:
-    """Runs, each counted once, the rows of the paired table, and what looks wrong."""
+    """Runs, each counted once, the rows of the paired table, and what looks wrong.
+
+    ``margin``: the difference that counts as none, a fraction; ``sweeps``: the staged ones;
+    ``arms``: the runs behind the rows.
+    """
 
     runs: list[Run]
     comparisons: list[Comparison]
     alarms: list[str]
     num_foreign_files: int
+    margin: float = DEFAULT_MARGIN
+    sweeps: list[StagedSweep] = field(default_factory=list)
+    arms: list[Arm] = field(default_factory=list)
 
     @property
     def not_usable(self) -> list[Run]:
@@ -36,14 +45,22 @@ class Collection:
         return dict(Counter(run.status for run in self.runs))
 
 
-def collect_runs(paths: Sequence[Path]) -> Collection:
-    """Read all runs below ``paths`` and compare them; UserError for a path that is no folder."""
+def collect_runs(
+    paths: Sequence[Path], *, margin: float = DEFAULT_MARGIN, cache: Path | None = None
+) -> Collection:
+    """Read all runs below ``paths`` and compare them; UserError for a path that is no folder.
+
+    ``cache``: file that keeps loaded runs for the next time, see ``fseed.results.index``.
+    """
     found = scan(paths)
-    records = [read_run(path) for path in found.run_dirs] + found.unreadable
-    runs, alarms = drop_duplicates([load_run(record) for record in records])
+    loaded = load_runs(found.run_dirs, cache=cache)
+    runs, alarms = drop_duplicates([*loaded, *map(load_run, found.unreadable)])
     arms = build_arms(runs)
+    sweeps = read_sweeps(runs)
+    comparisons = compare_arms(arms, margin=margin, sweeps=sweeps)
     alarms += find_alarms(runs, arms)
-    return Collection(runs, compare_arms(arms), alarms, found.num_foreign_files)
+    alarms += [problem for sweep in sweeps for problem in sweep.problems]
+    return Collection(runs, comparisons, alarms, found.num_foreign_files, margin, sweeps, arms)
 
 
 def runs_frame(collection: Collection) -> "pandas.DataFrame":

@@ -8,12 +8,24 @@ from typing import Any
 
 import numpy as np
 
-from fseed.results.measurement import OVER_SEEDS, Measurement, measure
+from fseed.results.controls import (
+    find_controls,
+    find_equal_gains,
+    link_controls,
+    order_rows,
+    telling_controls,
+)
+from fseed.results.equivalence import equivalence_p_value
+from fseed.results.families import SIGNIFICANCE, Family, judge_families
+from fseed.results.measurement import OVER_SEEDS, Measurement, look_ahead, measure
 from fseed.results.pairs import Arm
-from fseed.results.statistics import Interval, crossed_bootstrap
-from fseed.results.verdicts import decide
+from fseed.results.staged import StagedSweep, find_dropped
+from fseed.results.staged_files import StageDecision
+from fseed.results.statistics import MIN_SEEDS, Interval, crossed_bootstrap
+from fseed.results.verdicts import Evidence, decide
 
 BOOTSTRAP_SEED = 0  # of the draws: the same records give the same table
+DEFAULT_MARGIN = 0.01  # largest difference that counts as none, a fraction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +33,11 @@ class Comparison:
     """One row: an arm minus its baseline. Scores are fractions, losses nats per answer token.
 
     Every number is None where it was not measured. ``interval_*`` is what the verdict rests on,
-    ``bootstrap_*`` the crossed bootstrap over seeds and examples beside it.
+    ``bootstrap_*`` the crossed bootstrap over seeds and examples beside it. ``p_*`` and
+    ``equivalence_p`` need three pairs. ``control_of``: label of the arm that a control stands
+    beside; ``num_controls``: measured controls beside the row that could show its gain.
+    ``dropped_at`` and ``dropped_reason``: stage and reason code of the decision on a
+    pruned arm.
     """
 
     task: str
@@ -31,6 +47,7 @@ class Comparison:
     arm: str
     setting: str
     control: str
+    control_of: str | None = None
     metric: str | None = None
     split: str | None = None
     seeds: str
@@ -51,6 +68,13 @@ class Comparison:
     num_down: int | None = None
     loss_difference: float | None = None
     mcnemar_p: float | None = None
+    p_value: float | None = None
+    p_adjusted: float | None = None
+    adjustment: str | None = None
+    family_size: int | None = None
+    equivalence_margin: float | None = None
+    equivalence_p: float | None = None
+    num_controls: int | None = None
     detectable_difference: float | None = None
     more_seeds_needed: int | None = None
     constant_value: float | None = None
@@ -58,21 +82,70 @@ class Comparison:
     verdict: str
     reason_code: str
     reason: str
+    dropped_at: str | None = None
+    dropped_reason: str | None = None
     arm_key: str | None
 
 
-def compare_arms(arms: Sequence[Arm]) -> list[Comparison]:
-    """Return one row per arm, in the order given."""
+def compare_arms(
+    arms: Sequence[Arm], *, margin: float = DEFAULT_MARGIN, sweeps: Sequence[StagedSweep] = ()
+) -> list[Comparison]:
+    """Return one row per arm, table by table, every control directly below its arm.
+
+    ``margin``: difference that counts as none, a fraction; ``sweeps``: those of the runs.
+    """
     measured = [measure(arm.pairs) if arm.pairs else None for arm in arms]
     intervals = _bootstrap_all(measured)
-    rows = zip(arms, measured, intervals, strict=True)
-    return [_row(arm, numbers, interval) for arm, numbers, interval in rows]
+    families = judge_families(arms, measured, sweeps=sweeps)
+    dropped = find_dropped([arm.runs for arm in arms], sweeps)
+    controls = find_controls(arms)
+    links = link_controls(arms, controls, sweeps=sweeps)
+    rows = []
+    for index in order_rows(arms, links):
+        beside = [(arms[other], measured[other]) for other in controls[index]]
+        numbers, decision = measured[index], dropped[index]
+        evidence = _evidence(numbers, families[index], margin, decision, beside)
+        rows.append(_row(arms[index], numbers, intervals[index], evidence, links[index]))
+    return rows
 
 
-def _row(arm: Arm, measured: Measurement | None, bootstrap: Interval | None) -> Comparison:
-    run, verdict = arm.runs[0], decide(arm, measured)
+def _evidence(
+    measured: Measurement | None,
+    family: Family,
+    margin: float,
+    dropped: StageDecision | None,
+    controls: Sequence[tuple[Arm, Measurement | None]],
+) -> Evidence:
+    if measured is None:
+        return Evidence(family=family, margin=margin, dropped=dropped)
+    is_tested = measured.can_be_tested
+    return Evidence(
+        family=family,
+        margin=margin,
+        equivalence_p=equivalence_p_value(measured.differences, margin=margin)
+        if is_tested
+        else None,
+        # a lone true effect must be found although the whole family is tested
+        outlook=look_ahead(measured, significance=SIGNIFICANCE / family.size),
+        num_controls=len(telling_controls(controls)),
+        equal_gains=find_equal_gains(measured, controls),
+        dropped=dropped,
+    )
+
+
+def _row(
+    arm: Arm,
+    measured: Measurement | None,
+    bootstrap: Interval | None,
+    evidence: Evidence,
+    control_of: str | None,
+) -> Comparison:
+    run, verdict = arm.runs[0], decide(arm, measured, evidence)
     task, source, model, stage = run.labels
     numbers = _numbers(measured, bootstrap) if measured is not None else {}
+    tests = _tests(evidence) if measured is not None else {}
+    notes = _bootstrap_note(numbers, code=verdict.code) + _constant_note(numbers)
+    dropped = evidence.dropped
     return Comparison(
         task=task,
         source=source,
@@ -80,21 +153,40 @@ def _row(arm: Arm, measured: Measurement | None, bootstrap: Interval | None) -> 
         stage=stage,
         arm=arm.label,
         setting=arm.setting,
-        control=str(run.settings.get("control.kind", "none")),
+        control=arm.control,
+        control_of=control_of,
         seeds=",".join(str(one.seed) for one in arm.runs),
         num_runs=len(arm.runs),
         num_pairs=len(arm.pairs),
         verdict=verdict.name,
         reason_code=verdict.code,
-        reason=verdict.text + _bootstrap_note(numbers, code=verdict.code) + _constant_note(numbers),
+        reason=verdict.text + notes,
+        dropped_at=dropped.stage if dropped is not None else None,
+        dropped_reason=dropped.reason if dropped is not None else None,
         arm_key=run.arm_key,
         **numbers,
+        **tests,
     )
+
+
+def _tests(evidence: Evidence) -> dict[str, Any]:
+    family, outlook = evidence.family, evidence.outlook
+    return {
+        "p_value": family.p_value,
+        "p_adjusted": family.p_adjusted,
+        "adjustment": family.adjustment,
+        "family_size": family.size,
+        "equivalence_margin": evidence.margin,
+        "equivalence_p": evidence.equivalence_p,
+        "num_controls": evidence.num_controls,
+        "detectable_difference": outlook.detectable,
+        "more_seeds_needed": outlook.more_seeds,
+    }
 
 
 def _numbers(measured: Measurement, bootstrap: Interval | None) -> dict[str, Any]:
     signs = np.sign(measured.differences)
-    constant = measured.constant_value
+    constant, losses = measured.constant_value, measured.loss_differences
     return {
         "metric": measured.metric,
         "split": measured.split,
@@ -109,10 +201,8 @@ def _numbers(measured: Measurement, bootstrap: Interval | None) -> dict[str, Any
         "num_up": int((signs > 0).sum()),
         "num_tied": int((signs == 0).sum()),
         "num_down": int((signs < 0).sum()),
-        "loss_difference": measured.loss_difference,
+        "loss_difference": float(losses.mean()) if losses is not None else None,
         "mcnemar_p": measured.mcnemar_p,
-        "detectable_difference": measured.detectable,
-        "more_seeds_needed": measured.more_seeds,
         "constant_value": constant,
         "beats_constant": measured.arm_value > constant if constant is not None else None,
     }
@@ -141,7 +231,8 @@ def _bootstrap_all(measured: Sequence[Measurement | None]) -> list[Interval | No
     """Run the crossed bootstrap of all rows, rows with the same examples and seeds at once."""
     batches: dict[Any, list[int]] = defaultdict(list)
     for index, numbers in enumerate(measured):
-        if numbers is not None and numbers.units.sum() > 0:
+        # below three seeds it covers too little (paper/simulations)
+        if numbers is not None and numbers.differences.size >= MIN_SEEDS and numbers.units.sum():
             units = hashlib.sha256(numbers.units.tobytes()).digest()
             batches[numbers.item_differences.shape, units].append(index)
     intervals: list[Interval | None] = [None] * len(measured)

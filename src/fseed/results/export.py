@@ -1,52 +1,113 @@
-"""The collected tables as files: Markdown to read, CSV and Parquet to compute with."""
+"""The collected tables as files: Markdown, LaTeX and HTML to read, CSV and Parquet to compute."""
 
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fseed.errors import UserError
 from fseed.records import write_parquet_atomic, write_text_atomic
 from fseed.results.arrow import build_table
 from fseed.results.collection import Collection
 from fseed.results.comparison import as_row
+from fseed.results.latex import render_latex
 from fseed.results.runs import tidy_row
+from fseed.results.summary import appendix_rows, as_rows, stage_rows, task_summaries
 from fseed.results.tables import render_markdown
 
-FORMATS = ("markdown", "csv", "parquet")
+if TYPE_CHECKING:
+    from fseed.results.legacy.audit import Audit
+
+FORMATS = ("markdown", "csv", "parquet", "latex", "html")
+Columns = Mapping[str, Sequence[Any]]
 
 
-def write_files(collection: Collection, folder: Path, *, formats: Sequence[str]) -> list[Path]:
+def write_files(
+    collection: Collection,
+    folder: Path,
+    *,
+    formats: Sequence[str],
+    audit: "Audit | None" = None,
+) -> list[Path]:
     """Write the tables below ``folder`` and return the paths; scores in data files are fractions.
 
-    UserError when the folder cannot be written.
+    ``audit``: earlier results, which the HTML report sets beside these. UserError when the folder
+    cannot be written.
     """
+    documents: dict[str, tuple[str, Callable[[], str]]] = {
+        "markdown": ("tables.md", lambda: render_markdown(collection)),
+        "latex": ("tables.tex", lambda: render_latex(collection)),
+        "html": ("report.html", lambda: _render_html(collection, audit)),
+    }
+    written = []
     try:
-        return _write(collection, folder, formats=formats)
+        for name, (file, render) in documents.items():
+            if name in formats:
+                written.append(folder / file)
+                write_text_atomic(written[-1], render())
+        return written + write_data(_data(collection), folder, formats=formats)
     except OSError as error:
         raise UserError(f"cannot write tables to {folder}: {error}; choose --out") from error
 
 
-def _write(collection: Collection, folder: Path, *, formats: Sequence[str]) -> list[Path]:
+def write_data(
+    tables: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path, *, formats: Sequence[str]
+) -> list[Path]:
+    """Write a CSV and a Parquet file per table, as far as ``formats`` names them.
+
+    A table without rows gets no file, and one that an earlier state left behind goes; ``paired``
+    and ``runs`` are always there.
+    """
     written = []
-    if "markdown" in formats:
-        written.append(folder / "tables.md")
-        write_text_atomic(written[-1], render_markdown(collection))
-    tables = {
-        "paired": [as_row(row) for row in collection.comparisons],
-        "runs": [tidy_row(run) for run in collection.runs],
-    }
     for name, rows in tables.items():
         columns = to_columns(rows)
         if "csv" in formats:
-            written.append(folder / f"{name}.csv")
-            write_text_atomic(written[-1], _csv(columns))
+            written += _write_or_drop(folder / f"{name}.csv", columns, _write_csv)
         if "parquet" in formats:
-            written.append(folder / f"{name}.parquet")
-            write_parquet_atomic(written[-1], build_table(columns))
+            written += _write_or_drop(folder / f"{name}.parquet", columns, _write_parquet)
     return written
+
+
+def _data(collection: Collection) -> dict[str, list[dict[str, Any]]]:
+    """Return the data files by name, a mapping per row."""
+    return {
+        "paired": [as_row(row) for row in collection.comparisons],
+        "runs": [tidy_row(run) for run in collection.runs],
+        "stages": as_rows(stage_rows(collection)),
+        "summary": as_rows(task_summaries(collection)),
+        "appendix": as_rows(appendix_rows(collection)),
+    }
+
+
+def _write_or_drop(
+    path: Path, columns: Columns, write: Callable[[Path, Columns], None]
+) -> list[Path]:
+    if columns or path.stem in ("paired", "runs"):
+        write(path, columns)
+        return [path]
+    path.unlink(missing_ok=True)
+    return []
+
+
+def _write_csv(path: Path, columns: Columns) -> None:
+    write_text_atomic(path, _csv(columns))
+
+
+def _write_parquet(path: Path, columns: Columns) -> None:
+    write_parquet_atomic(path, build_table(columns))
+
+
+def _render_html(collection: Collection, audit: "Audit | None") -> str:
+    # here, not above: no other form draws figures or knows the earlier work
+    from fseed.results.html.page import render_html
+    from fseed.results.html.sections.published import audit_tables
+
+    tasks = list(dict.fromkeys(run.labels[0] for run in collection.runs))
+    shown = ", ".join(tasks) if len(tasks) <= 3 else f"{len(tasks)} tasks"
+    published = audit_tables(audit, ours=collection) if audit is not None else ()
+    return render_html(collection, title=f"Future-Seed on {shown}", published=published)
 
 
 def to_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -66,7 +66,8 @@ def paired_cells(row: Comparison) -> dict[str, str]:
     signs = f"{row.num_up}/{row.num_tied}/{row.num_down}" if row.num_up is not None else MISSING
     pairs = "" if row.num_pairs in (0, row.num_runs) else f" ({row.num_pairs} of {row.num_runs})"
     return {
-        "arm": row.arm,
+        # a control stands below its arm
+        "arm": row.arm if row.control_of is None else f"  {row.arm}",
         "seeds": seed_ranges(row.seeds) + pairs,
         "no_fs %": percent(row.baseline_value),
         "arm %": percent(row.arm_value),
@@ -77,6 +78,26 @@ def paired_cells(row: Comparison) -> dict[str, str]:
         "loss diff": signed(row.loss_difference),
         "verdict": row.verdict.replace("no_matched_baseline", "no matched baseline"),
     }
+
+
+def evidence_cells(row: Comparison) -> dict[str, str]:
+    """Return the cells that tell how a row was tested, for the forms with room for them."""
+    is_tested = row.family_size is not None and row.control == "none"
+    family = f"{row.adjustment} over {row.family_size}" if is_tested else MISSING
+    return {
+        "p": p_value(row.p_value),
+        "p adjusted": p_value(row.p_adjusted),
+        "family": family,
+        "p equivalent": p_value(row.equivalence_p),
+        "margin pp": percent(row.equivalence_margin),
+        "detectable pp": percent(row.detectable_difference),
+        "more seeds": plain(row.more_seeds_needed),
+    }
+
+
+def p_value(value: float | None) -> str:
+    """Return a p value, two significant digits."""
+    return MISSING if value is None else f"{value:.2g}"
 
 
 def run_cells(run: Run) -> dict[str, str]:

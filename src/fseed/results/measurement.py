@@ -11,6 +11,7 @@ from fseed.results.statistics import (
     MIN_SEEDS,
     Interval,
     exact_mcnemar,
+    has_spread,
     item_interval,
     more_seeds_needed,
     paired_t_interval,
@@ -30,16 +31,43 @@ class Measurement:
     arm_value: float  # mean over seeds
     baseline_value: float
     constant_value: float | None  # score of the best constant answer
+    seeds: tuple[int | None, ...]  # [S]
     differences: NDArray[np.float64]  # [S]
-    loss_difference: float | None  # nats per answer token, mean over seeds
+    loss_differences: NDArray[np.float64] | None  # [S] nats per answer token
     item_differences: NDArray[np.float64]  # [S, N] of scores
     units: NDArray[np.float64]  # [N] weights of the examples
     interval: Interval | None
     interval_kind: str | None
     mcnemar_p: float | None  # of wholly right examples, one pair only
-    detectable: float | None  # smallest detectable effect at these seeds
-    more_seeds: int | None
     is_bit_equal: bool
+
+    @property
+    def by_seed(self) -> dict[int | None, float]:
+        """Return the difference of every seed."""
+        return dict(zip(self.seeds, self.differences.tolist(), strict=True))
+
+    @property
+    def is_above_constant(self) -> bool:
+        """Tell whether arm or baseline beats the best constant answer, where it is known."""
+        best = max(self.arm_value, self.baseline_value)
+        return self.constant_value is None or best > self.constant_value
+
+    @property
+    def can_be_tested(self) -> bool:
+        """Tell whether the seeds are enough, and different enough, for a t test."""
+        return self.differences.size >= MIN_SEEDS and has_spread(self.differences)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What more of the same runs could show; None where the spread over seeds is not known.
+
+    ``detectable``: smallest mean difference found with power 0.8 by the seeds at hand, a fraction.
+    ``more_seeds``: how many more the difference seen would need, or at least need.
+    """
+
+    detectable: float | None
+    more_seeds: int | None
 
 
 def measure(pairs: Sequence[tuple[Run, Run]]) -> Measurement | None:
@@ -55,27 +83,41 @@ def measure(pairs: Sequence[tuple[Run, Run]]) -> Measurement | None:
     items = np.array([left.scores - right.scores for *_, left, right in scored], dtype=float)
     units = scored[0][2].weights
     interval, kind = _interval(differences, items, units)
-    detectable, more = _outlook(differences)
     return Measurement(
         metric=metric,
         split=str(pairs[0][0].split),
         arm_value=float(np.mean([arm.last[metric] for arm, _ in pairs])),
         baseline_value=float(np.mean([base.last[metric] for _, base in pairs])),
         constant_value=_constant_value(pairs[0][0], metric),
+        seeds=tuple(arm.seed for arm, _ in pairs),
         differences=differences,
-        loss_difference=_loss_difference(pairs),
+        loss_differences=_loss_differences(pairs),
         item_differences=items,
         units=units,
         interval=interval,
         interval_kind=kind,
         mcnemar_p=_mcnemar(scored[0][2], scored[0][3]) if len(pairs) == 1 else None,
-        detectable=detectable,
-        more_seeds=more,
         is_bit_equal=all(
             arm.last == base.last and left.content == right.content
             for arm, base, left, right in scored
         ),
     )
+
+
+def look_ahead(measured: Measurement, *, significance: float) -> Outlook:
+    """Return what the spread over seeds lets a test at ``significance`` find."""
+    num_seeds = measured.differences.size
+    if num_seeds < MIN_SEEDS:
+        return Outlook(None, MIN_SEEDS - num_seeds)
+    if not measured.can_be_tested:
+        return Outlook(None, None)
+    deviation = float(measured.differences.std(ddof=1))
+    detectable = smallest_detectable_effect(
+        deviation, num_seeds=num_seeds, significance=significance
+    )
+    effect = float(measured.differences.mean())
+    more = more_seeds_needed(effect, deviation, num_seeds=num_seeds, significance=significance)
+    return Outlook(detectable, more)
 
 
 def _examples(arm: Run, baseline: Run) -> tuple[Examples, Examples]:
@@ -102,25 +144,15 @@ def _interval(
     return item_interval(items.mean(axis=0), units), OVER_ITEMS
 
 
-def _outlook(differences: NDArray[np.float64]) -> tuple[float | None, int | None]:
-    """Return the smallest detectable effect and how many more seeds the seen effect would need."""
-    num_seeds = differences.size
-    if num_seeds < MIN_SEEDS or np.ptp(differences) == 0:
-        return None, None
-    deviation = float(differences.std(ddof=1))
-    detectable = smallest_detectable_effect(deviation, num_seeds=num_seeds)
-    effect = float(differences.mean())
-    return detectable, more_seeds_needed(effect, deviation, num_seeds=num_seeds)
-
-
 def _mcnemar(arm: Examples, baseline: Examples) -> float:
     return exact_mcnemar(arm.is_right, baseline.is_right)
 
 
-def _loss_difference(pairs: Sequence[tuple[Run, Run]]) -> float | None:
+def _loss_differences(pairs: Sequence[tuple[Run, Run]]) -> NDArray[np.float64] | None:
+    """Return arm minus baseline [S]; None when a loss is not recorded."""
     losses = [(arm.last.get("loss"), base.last.get("loss")) for arm, base in pairs]
     known = [left - right for left, right in losses if left is not None and right is not None]
-    return float(np.mean(known)) if len(known) == len(pairs) else None
+    return np.array(known) if len(known) == len(pairs) else None
 
 
 def _constant_value(run: Run, metric: str) -> float | None:

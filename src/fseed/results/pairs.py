@@ -7,6 +7,7 @@ no_fs run with the same pair_key; a run without one gets a reason, never a numbe
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ _MAX_NAMED_KEYS = 3
 
 @dataclass(frozen=True)
 class Gap:
-    """A run of a row that cannot be compared: code is its status or ``no_matched_baseline``."""
+    """A run of a row that cannot be compared.
+
+    ``code``: its status, ``no_matched_baseline`` or ``unequal_budget``.
+    """
 
     run: Run
     code: str
@@ -35,6 +39,16 @@ class Arm:
     gaps: list[Gap]
     label: str
     setting: str  # what tells this row from others of its table, such as budget.steps=40
+
+    @property
+    def control(self) -> str:
+        """Return what kind of control this is, ``none`` for a plain arm."""
+        return str(self.runs[0].settings.get("control.kind", "none"))
+
+    @property
+    def is_control(self) -> bool:
+        """Tell whether the row is there to be compared with another arm."""
+        return self.control != "none"
 
 
 def build_arms(runs: Sequence[Run]) -> list[Arm]:
@@ -88,9 +102,26 @@ def _match(
         elif baseline is None:
             text = describe_nearest(run, baselines)
             gaps.append(Gap(run, "no_matched_baseline", text))
+        elif (unequal := _unequal_budget(run, baseline)) is not None:
+            gaps.append(Gap(run, "unequal_budget", unequal))
         else:
             pairs.append((run, baseline))
     return pairs, gaps
+
+
+def _unequal_budget(run: Run, baseline: Run) -> str | None:
+    """Say how the budgets of a pair differ, as set or as used; an edited record can make them."""
+    told: list[tuple[str, Any, Any]] = [
+        (key, run.settings.get(key), baseline.settings.get(key))
+        for key in ("budget.steps", "budget.tokens", "budget.batch_size")
+    ]
+    told.append(("steps used", _steps_used(run), _steps_used(baseline)))
+    parts = [f"{name} {ours} vs {theirs}" for name, ours, theirs in told if ours != theirs]
+    return f"its no_fs run has another budget: {', '.join(parts)}" if parts else None
+
+
+def _steps_used(run: Run) -> Any:
+    return (run.record.result or {}).get("steps")
 
 
 def _finished_by_key(baselines: Sequence[Run]) -> dict[Any, Run]:
@@ -182,7 +213,8 @@ def _differing(left: dict[str, Any], right: dict[str, Any]) -> list[str]:
     return [key for key in keys if left.get(key) != right.get(key)]
 
 
-def _is_in(key: str, groups: Sequence[str]) -> bool:
+@lru_cache(maxsize=8192)
+def _is_in(key: str, groups: tuple[str, ...]) -> bool:
     """Tell whether the dotted ``key`` is one of ``groups`` or lies below one."""
     return any(key == group or key.startswith(f"{group}.") for group in groups)
 

@@ -1,31 +1,18 @@
 """One run directory as a typed row: labels, settings, first and last scores, per-example counts."""
 
-import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from fseed.record_schema import check_size, one_line
 from fseed.records import METRICS_FILE, RecordError, RunRecord, is_run_dir, read_metrics
+from fseed.results.examples import Examples, load_examples
 
 HASHES = ("code_hash", "data_hash", "weights_hash", "vocabulary_hash")
 # a sum over examples: a score recomputed from predictions differs by rounding only
 _SCORE_TOLERANCE = 1e-6
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Scores per example of the last evaluation, sorted by example id."""
-
-    ids: str  # digest of the sorted ids
-    scores: NDArray[np.float64]  # [N] what each adds to the primary metric
-    weights: NDArray[np.float64]  # [N] sum(scores) / sum(weights) is the primary metric
-    is_right: NDArray[np.bool_]  # [N] wholly right examples
-    content: str  # digest of every column: equal only when all predictions are, bit for bit
-    constant_answer: str | None  # the one text or label predicted for all of several examples
 
 
 @dataclass(frozen=True)
@@ -45,6 +32,7 @@ class Run:
     counts: dict[str, int] = field(default_factory=dict)
     first: dict[str, float] = field(default_factory=dict)  # step 0, before training
     examples: Examples | None = None
+    log_problem: str | None = None  # what is wrong with metrics.jsonl
 
     @property
     def run_id(self) -> str | None:
@@ -78,7 +66,7 @@ class Run:
         mode, control = self.settings.get("fs.mode"), self.settings.get("control.kind", "none")
         return mode == "no_fs" and control == "none"
 
-    @property
+    @cached_property
     def labels(self) -> tuple[str, str, str, str]:
         """Return task, source, model and stage; "?" where neither config nor folder tells."""
         names = ("task.name", "data.source", "model.name", "sweep.stage")
@@ -99,7 +87,7 @@ class Run:
         """Return the metric that the task is judged by."""
         return self.record.result["primary_metric"] if self.record.result is not None else None
 
-    @property
+    @cached_property
     def hashes(self) -> dict[str, Any]:
         """Return the hashes of code, data, weights and vocabulary."""
         return {name: self.record.provenance.get(name) for name in HASHES}
@@ -108,14 +96,16 @@ class Run:
 def load_run(record: RunRecord) -> Run:
     """Turn a record into a row; a finished run whose numbers cannot be used becomes invalid."""
     settings = dict(config_leaves(record.config))
+    log_problem = describe_log(record)
     if not isinstance(settings.get("seed", 0), int):
         return Run(record, "unreadable", f"config.yaml: seed is {settings['seed']!r}", {})
     if record.status != "finished" or record.result is None:
-        return Run(record, record.status, record.reason, settings)
+        return Run(record, record.status, record.reason, settings, log_problem=log_problem)
     try:
-        return _load_finished(record, record.result, settings)
+        run = _load_finished(record, record.result, settings)
     except RecordError as error:
-        return Run(record, "invalid", str(error), settings)
+        run = Run(record, "invalid", str(error), settings)
+    return replace(run, log_problem=log_problem)
 
 
 def config_leaves(config: Mapping[str, Any], *, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -148,12 +138,21 @@ def tidy_row(run: Run) -> dict[str, Any]:
     }
 
 
-def torn_metric_lines(record: RunRecord) -> list[int]:
-    """Return the numbers of the lines of metrics.jsonl that do not parse; no file, no lines."""
+def describe_log(record: RunRecord) -> str | None:
+    """Say what is wrong with metrics.jsonl: torn lines, or why it cannot be read; no file is fine.
+
+    Scores never come from it, so that a run with a damaged log still counts.
+    """
+    path = record.path / METRICS_FILE
     try:
-        return read_metrics(record.path / METRICS_FILE)[1]
-    except OSError:
-        return []
+        check_size(path)
+        torn = read_metrics(path)[1]
+    except FileNotFoundError:
+        return None
+    except (OSError, RecordError) as error:
+        return f"cannot be read ({one_line(error)})"
+    numbers = ", ".join(map(str, torn[:5])) + (" ..." if len(torn) > 5 else "")
+    return f"torn lines left out ({numbers})" if torn else None
 
 
 def _load_finished(record: RunRecord, result: Mapping[str, Any], settings: dict[str, Any]) -> Run:
@@ -165,7 +164,7 @@ def _load_finished(record: RunRecord, result: Mapping[str, Any], settings: dict[
     for name, value in scores.items():
         if not math.isfinite(value):
             raise RecordError(f"{name} is {value} after the last step")
-    examples = _load_examples(record, step=last["step"], split=split)
+    examples = load_examples(record.predictions(), step=last["step"], split=split)
     _check_score(examples, scores[primary], metric=primary)
     return Run(
         record=record,
@@ -205,52 +204,6 @@ def _values(evaluation: Mapping[str, Any], *, key: str) -> dict[str, float]:
         raise RecordError("result.json: metrics of an evaluation are not a mapping")
     found = {name: entry.get(key) for name, entry in metrics.items() if isinstance(entry, Mapping)}
     return {name: float(value) for name, value in found.items() if isinstance(value, int | float)}
-
-
-def _load_examples(record: RunRecord, *, step: int, split: str) -> Examples:
-    # through lists: Arrow's conversion to numpy imports pandas, half a second
-    columns = record.predictions().to_pydict()
-    wanted = [
-        row
-        for row, place in enumerate(zip(columns["step"], columns["split"], strict=True))
-        if place == (step, split)
-    ]
-    order = sorted(wanted, key=lambda row: columns["example_id"][row] or "")
-    picked = {name: [values[row] for row in order] for name, values in columns.items()}
-    ids = picked["example_id"]
-    if not ids or len(set(ids)) != len(ids):
-        problem = "an example occurs twice" if ids else "no rows"
-        raise RecordError(f"predictions.parquet: {problem} for {split} at step {step}")
-    return Examples(
-        ids=_digest(map(str, ids)),
-        scores=_numbers(picked, "score"),
-        weights=_numbers(picked, "weight"),
-        is_right=_numbers(picked, "is_right").astype(bool),
-        # the repr of a float is exact, so equal text means equal bits
-        content=_digest(f"{name}={picked[name]!r}" for name in sorted(picked)),
-        constant_answer=constant_answer(picked) if len(ids) > 1 else None,
-    )
-
-
-def constant_answer(columns: Mapping[str, Sequence[Any]]) -> str | None:
-    """Return the text generated for every example, or the label predicted at every unit."""
-    for answers in (
-        set(columns.get("prediction", ())),
-        {label for text in columns.get("predicted", ()) for label in text or ""},
-    ):
-        if len(answers) == 1 and (answer := answers.pop()) is not None:
-            return answer
-    return None
-
-
-def _numbers(columns: Mapping[str, Sequence[Any]], name: str) -> NDArray[np.float64]:
-    if any(value is None for value in columns[name]):
-        raise RecordError(f"predictions.parquet: {name} is missing for some examples")
-    return np.array(columns[name], dtype=np.float64)
-
-
-def _digest(parts: Iterable[str]) -> str:
-    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
 
 
 def _check_score(examples: Examples, value: float, *, metric: str) -> None:

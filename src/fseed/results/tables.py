@@ -15,6 +15,7 @@ from fseed.results.comparison import Comparison
 from fseed.results.formats import (
     ITEMS_MARK,
     MISSING,
+    evidence_cells,
     headings,
     paired_cells,
     run_cells,
@@ -23,12 +24,24 @@ from fseed.results.formats import (
 )
 from fseed.results.measurement import OVER_ITEMS
 from fseed.results.runs import Run
+from fseed.results.staged_files import STAGES
+from fseed.results.summary import appendix_rows, stage_rows, task_summaries
+from fseed.results.summary_cells import (
+    STAGES_LEGEND,
+    SUMMARY_LEGEND,
+    appendix_cells,
+    stage_tables,
+    summary_cells,
+)
 
 PIPE_WIDTH = 120
 MAX_WIDTH = 1000
 _KEPT_COLUMNS = ("arm", "seed", "first %", "last %", "loss 0", "loss", "run")
-_TEXT_COLUMNS = ("task", "arm", "status", "metric", "verdict", "run", "95 % interval")
-_FOLDING_COLUMNS = ("task", "arm", "metric", "verdict", "seeds")
+_TEXT_COLUMNS = (
+    *("task", "arm", "status", "metric", "verdict", "run", "95 % interval"),
+    *("stage", "source", "model", *STAGES),
+)
+_FOLDING_COLUMNS = ("task", "arm", "metric", "verdict", "seeds", *STAGES)
 LEGEND = (
     "diff pp: arm minus the no_fs run with the same pair_key, mean over seeds, in percentage "
     "points; 95 % interval: t interval over seeds; +/0/-: seeds above, equal, below; n: examples; "
@@ -56,6 +69,7 @@ def print_collection(collection: Collection, console: Console, *, show_runs: boo
     for line in headings(collection):
         console.print(line, soft_wrap=True)
     _print_paired(collection, console)
+    _print_summaries(collection, console)
     if show_runs or not collection.comparisons:
         _print_runs(collection.runs, console)
     _print_list(alarm_lines(collection), console)
@@ -67,15 +81,39 @@ def render_markdown(collection: Collection) -> str:
     parts = ["\n".join(f"- {line}" for line in headings(collection))]
     for caption, rows in tables_of(collection.comparisons):
         parts.append(f"**{caption}**")
-        parts.append(_markdown([_full_cells(row) for row in rows]))
+        has_controls = any(row.control != "none" for row in rows)
+        parts.append(_markdown([_full_cells(row, has_controls=has_controls) for row in rows]))
     if collection.comparisons:
-        parts.append(f"{LEGEND} {ITEMS_LEGEND}")
+        parts.append(f"{LEGEND} {ITEMS_LEGEND} {margin_legend(collection)}")
+    parts += _markdown_summaries(collection)
     parts.append("**runs**")
     parts.append(_markdown([run_cells(run) for run in collection.runs]))
     for lines in (alarm_lines(collection), failure_lines(collection)):
         if lines:
             parts.append(f"**{lines[0]}**\n\n" + "\n".join(f"- {line}" for line in lines[1:]))
     return "\n\n".join(parts) + "\n"
+
+
+def margin_legend(collection: Collection) -> str:
+    """Return the sentence that states the margin of ``equivalent``."""
+    margin = f"{100 * collection.margin:.4g}"
+    return f"equivalent: inside +-{margin} pp of no_fs, by two one-sided t tests (--margin)."
+
+
+def _markdown_summaries(collection: Collection) -> list[str]:
+    parts = []
+    stages = list(stage_tables(stage_rows(collection)))
+    for caption, rows in stages:
+        parts += [f"**{caption}**", _markdown(rows)]
+    parts += [STAGES_LEGEND] if stages else []
+    summaries = task_summaries(collection)
+    if summaries:
+        cells = [summary_cells(row) | {"of": row.tasks} for row in summaries]
+        parts += ["**arms over tasks**", _markdown(cells), SUMMARY_LEGEND]
+    appendix = appendix_rows(collection)
+    if appendix:
+        parts += ["**arms without a result**", _markdown([appendix_cells(row) for row in appendix])]
+    return parts
 
 
 def alarm_lines(collection: Collection) -> list[str]:
@@ -98,9 +136,27 @@ def _print_paired(collection: Collection, console: Console) -> None:
             _print_wrapped(f"  {row.arm}, {seed_words(row.seeds)}: {row.reason}", console)
     if any(row.metric is not None for row in collection.comparisons):
         marked = any(row.interval_kind == OVER_ITEMS for row in collection.comparisons)
-        _print_wrapped(" ".join((LEGEND, ITEMS_LEGEND) if marked else (LEGEND,)), console)
+        told = [LEGEND, ITEMS_LEGEND] if marked else [LEGEND]
+        if any(row.verdict == "equivalent" for row in collection.comparisons):
+            told.append(margin_legend(collection))
+        _print_wrapped(" ".join(told), console)
     if collection.runs and not collection.comparisons:
         console.print("no arm to compare: all runs are no_fs baselines", soft_wrap=True)
+
+
+def _print_summaries(collection: Collection, console: Console) -> None:
+    """Print arms over stages and over tasks, and the registered arms that never ran."""
+    stages = list(stage_tables(stage_rows(collection)))
+    for caption, rows in stages:
+        console.print(f"\n{caption}", soft_wrap=True)
+        _print_table(rows, console)
+    if stages:
+        _print_wrapped(STAGES_LEGEND, console)
+    summaries = task_summaries(collection)
+    if summaries:
+        console.print("\narms over tasks")
+        _print_table([summary_cells(row) for row in summaries], console)
+        _print_wrapped(SUMMARY_LEGEND, console)
 
 
 def _print_wrapped(text: str, console: Console) -> None:
@@ -161,10 +217,11 @@ def _print_table(
     console.print(table)
 
 
-def _full_cells(row: Comparison) -> dict[str, str]:
+def _full_cells(row: Comparison, *, has_controls: bool) -> dict[str, str]:
     labels = {"task": row.task, "source": row.source, "model": row.model, "stage": row.stage}
     labels |= {"setting": row.setting} if row.setting else {}
-    return labels | paired_cells(row) | {"reason": row.reason}
+    labels |= {"control of": row.control_of or MISSING} if has_controls else {}
+    return labels | paired_cells(row) | evidence_cells(row) | {"reason": row.reason}
 
 
 def _markdown(rows: Sequence[Mapping[str, str]]) -> str:
