@@ -121,7 +121,7 @@ def test_a_missing_folder_of_ones_own_is_refused() -> None:
 
 
 def test_an_experiment_says_what_it_sweeps() -> None:
-    assert composer().experiment_sweep(["experiment=round21"]) == ["fs", "seed"]
+    assert composer().experiment_sweep(["experiment=round21"]) == ["task", "fs", "seed"]
     assert composer().experiment_sweep(["fs=static"]) == []
 
 

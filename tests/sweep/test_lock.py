@@ -109,3 +109,14 @@ def test_processes_that_contend_never_hold_together(tmp_path: Path) -> None:
     results = [process.communicate() for process in pair]
     assert [error for _, error in results] == ["", ""]
     assert sum(int(text) for text, _ in results) >= 300
+
+
+@pytest.mark.parametrize(("num_parents", "left"), [(0, ["a", "a/b"]), (1, ["a"]), (4, [])])
+def test_empty_folders_above_are_removed_as_far_as_asked(
+    tmp_path: Path, num_parents: int, left: list[str]
+) -> None:
+    (tmp_path / "kept").touch()
+    with run_lock(tmp_path / "a" / "b" / "run", num_parents=num_parents):
+        pass
+    found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    assert found == [*left, "kept"]

@@ -111,3 +111,31 @@ def test_the_world_vocabulary_is_hashed(tmp_path: Path) -> None:
 def test_a_folder_without_data_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=str(tmp_path / "nowhere")):
         Preparer().prepare(compose("data=local", f"data.root={tmp_path}/nowhere").config)
+
+
+def test_micro_batches_that_are_the_whole_batch_leave_the_run_what_it_is() -> None:
+    plain = Preparer().prepare(build_config(budget__batch_size=4)).config
+    whole = build_config(budget__batch_size=4, trainer__micro_batch_size=4)
+    assert Preparer().prepare(whole).config == plain
+    split = build_config(budget__batch_size=4, trainer__micro_batch_size=2)
+    assert Preparer().prepare(split).config.trainer.micro_batch_size == 2
+
+
+def test_a_batch_of_contrasts_is_not_split() -> None:
+    words = ("task=hotpot_retrieval", "budget.batch_size=4")
+    with pytest.raises(UserError, match=r"micro_batch_size=2: hotpot_retrieval contrasts each"):
+        Preparer().prepare(compose(*words, "trainer.micro_batch_size=2").config)
+    assert Preparer().prepare(compose(*words, "trainer.micro_batch_size=4").config)
+
+
+def test_the_rows_of_the_test_split_are_checked_where_they_are_read(monkeypatch) -> None:
+    checked: list[tuple[str, ...]] = []
+
+    def check(task, data, *, splits):
+        checked.append(tuple(splits))
+
+    monkeypatch.setattr(prepare, "check_data", check)
+    preparer = Preparer()
+    for test in (False, True):
+        preparer.prepare(build_config(budget__test=test))
+    assert checked == [("train", "validation"), ("train", "validation", "test")]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import redirect_stdout
 from importlib.metadata import version
 from io import StringIO
+from pathlib import Path
 
 from hydra._internal.hydra import Hydra
 from hydra.core.utils import JobReturn
@@ -14,10 +15,11 @@ from fseed.compose.friendly import friendly_errors
 from fseed.compose.job import run_point, train
 from fseed.compose.loader import CONFIG_NAME, Composer, hydra_session
 from fseed.compose.overrides import parse_overrides, schema_types
+from fseed.compose.plan_changes import print_plan_changes
 from fseed.errors import UserError, did_you_mean
 from fseed.planned_run import RunOutcome
 from fseed.sweep.execute import execute_run, exit_code
-from fseed.sweep.plan import SweepPlan, plan_run
+from fseed.sweep.plan import Point, SweepPlan, plan_run
 from fseed.sweep.report import render_notes, render_plan
 
 
@@ -50,11 +52,15 @@ def run_once(command: CommandLine) -> int:
     with hydra_session(command.config_dirs) as hydra:
         _check(command, hydra)
         composer = Composer(hydra.config_loader)
-        entry = plan_run(composer.compose(command.overrides))
+        point = composer.compose(command.overrides)
+        _refuse_staged(command, point)
+        entry = plan_run(point)
         swept = composer.experiment_sweep(command.overrides)
     plan = SweepPlan([entry], num_duplicates=0)
     if swept:
         print(f"note: the experiment sweeps {' and '.join(swept)}: add -m to run all of it")
+    if entry.run.config.sweep.diff_against is not None:
+        print_plan_changes([entry.run], Path(entry.run.config.sweep.diff_against))
     if entry.run.config.sweep.dry_run:
         print(render_plan(plan))
         return 0
@@ -75,6 +81,12 @@ def run_sweep(command: CommandLine) -> int:
                 with_log_configuration=False,
             )
     return returned if isinstance(returned, int) else exit_code(list(_outcomes(returned)))
+
+
+def _refuse_staged(command: CommandLine, point: Point) -> None:
+    """Refuse one run where a staged sweep was asked for."""
+    if point.choices["sweep"] == "staged" or "hydra/sweeper=staged" in command.overrides:
+        raise UserError("a staged sweep is more than one run: add -m")
 
 
 def _outcomes(returned: object) -> Iterator[RunOutcome]:

@@ -1,16 +1,15 @@
 """A paired sweep between Hydra and the planner: expand, compose, plan, launch."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from hydra.core.override_parser.types import Quote, QuotedString
-from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn
 from hydra.types import HydraContext
-from omegaconf import DictConfig, read_write
+from omegaconf import DictConfig
 
-from fseed.compose.job import PlannedJob
+from fseed.compose.launching import launch_runs, set_launch_folder
 from fseed.compose.loader import Composer
 from fseed.compose.overrides import expand_sweep, parse_overrides
+from fseed.compose.plan_changes import print_plan_changes
 from fseed.planned_run import PlannedRun, RunOutcome
 from fseed.sweep.execute import ShowTable, run_plan
 from fseed.sweep.plan import SweepPlan, plan_sweep
@@ -31,12 +30,15 @@ def run_paired_sweep(
         UserError: before anything is written, when any point of the grid cannot work.
     """
     plan = plan_points(arguments, params=params, hydra_context=hydra_context)
+    _print_changes(plan)
     if any(entry.run.config.sweep.dry_run for entry in plan.entries):
         print(render_plan(plan))
         return 0
 
     def launch(runs: Sequence[PlannedRun]) -> list[RunOutcome]:
-        return launch_runs(runs, plan=plan, hydra_context=hydra_context, config=config)
+        set_launch_folder(config, runs[0].run_dir.parents[3])
+        positions = [plan.position(run) for run in runs]
+        return launch_runs(runs, positions, hydra_context=hydra_context, config=config)
 
     return run_plan(plan, launch=launch, show_table=show_table)
 
@@ -56,29 +58,11 @@ def plan_points(
     return plan_sweep(points, compose=composer.compose)
 
 
-def launch_runs(
-    runs: Sequence[PlannedRun], *, plan: SweepPlan, hydra_context: HydraContext, config: DictConfig
-) -> list[RunOutcome]:
-    """Run ``runs`` through the launcher that the configuration names."""
-    folder = str(runs[0].run_dir.parents[3])
-    with read_write(config):
-        config.hydra.sweep.dir = folder
-    # each job composes anew from these words
-    quoted = QuotedString(folder, Quote.single).with_quotes()
-    config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted}")
-    job = PlannedJob(list(runs), [plan.position(run) for run in runs])
-    launcher = Plugins.instance().instantiate_launcher(
-        hydra_context=hydra_context, task_function=job, config=config
-    )
-    returns = launcher.launch([run.overrides for run in runs], initial_job_idx=0)
-    return [_outcome(returned) for returned in returns]
-
-
-def _outcome(returned: JobReturn) -> RunOutcome:
-    try:
-        outcome = returned.return_value
-    # whatever a launcher caught in its worker process
-    except Exception as error:
-        return RunOutcome("failed", f"{type(error).__name__}: {error}", 1)
-    assert isinstance(outcome, RunOutcome)
-    return outcome
+def _print_changes(plan: SweepPlan) -> None:
+    """Print what changes against each earlier sweep that ``sweep.diff_against`` names."""
+    runs = [entry.run for entry in plan.entries]
+    for folder in dict.fromkeys(run.config.sweep.diff_against for run in runs):
+        if folder is not None:
+            print_plan_changes(
+                [run for run in runs if run.config.sweep.diff_against == folder], Path(folder)
+            )

@@ -31,8 +31,10 @@ class RunLocked(Exception):
 
 
 @contextmanager
-def run_lock(run_dir: Path) -> Iterator[None]:
+def run_lock(run_dir: Path, *, num_parents: int = 4) -> Iterator[None]:
     """Hold ``run_dir``, which is created; an empty folder is removed again at the end.
+
+    So are up to ``num_parents`` folders above it that are empty then.
 
     Raises:
         RunLocked: if another process holds it.
@@ -49,7 +51,7 @@ def run_lock(run_dir: Path) -> Iterator[None]:
         # removed while still held: whoever opened the old file finds out by its inode
         (run_dir / LOCK_FILE).unlink(missing_ok=True)
         os.close(descriptor)
-        _remove_if_empty(run_dir)
+        _remove_if_empty(run_dir, num_parents=num_parents)
 
 
 def find_lock_holder(run_dir: Path) -> int | None:
@@ -118,8 +120,8 @@ def _read_pid(descriptor: int) -> int | None:
     return int(text) if text.isdigit() else None
 
 
-def _remove_if_empty(run_dir: Path) -> None:
-    for folder in (run_dir, *run_dir.parents[:4]):
+def _remove_if_empty(run_dir: Path, *, num_parents: int) -> None:
+    for folder in (run_dir, *run_dir.parents[:num_parents]):
         try:
             folder.rmdir()
         except OSError:

@@ -16,12 +16,14 @@ from fseed.models.tokenizer import find_world_vocabulary, load_world_tokenizer
 from fseed.records import default_output_root
 from fseed.sandbox.isolation import require_isolation
 from fseed.sweep.environment import check_accelerator
+from fseed.tasks.base import Objective
 from fseed.tasks.registry import (
     check_data,
     data_fingerprint,
     get_task,
     resolve_options,
     resolve_order,
+    splits_to_read,
     task_notes,
 )
 
@@ -61,9 +63,12 @@ class Preparer:
         )
         config = replace(config, task=task)
         check_scoring(config)
+        check_micro_batches(config)
         if not get_task(task.name).executes_code:
             # what cannot change a number must not part an arm from its baseline
             config = replace(config, mbpp=MbppConfig())
+        if config.trainer.micro_batch_size == config.budget.batch_size:
+            config = replace(config, trainer=replace(config.trainer, micro_batch_size=None))
         remarks = notes(config) + task_notes(
             task.name, has_weights=config.model.weights is not None
         )
@@ -77,10 +82,10 @@ class Preparer:
 
     def _hash(self, config: RunConfig) -> Hashes:
         task, data, model = config.task, config.data, config.model
-        rows = (repr(task), repr(data))
+        rows = (repr(task), repr(data), config.budget.test)
 
         def hash_data() -> str:
-            check_data(task, data)
+            check_data(task, data, splits=splits_to_read(config.budget))
             return data_fingerprint(task, data)
 
         weights = vocabulary = None
@@ -118,6 +123,17 @@ def check_scoring(config: RunConfig) -> None:
         )
     if task.executes_code:
         require_isolation(allow_unsandboxed=config.mbpp.allow_unsandboxed)
+
+
+def check_micro_batches(config: RunConfig) -> None:
+    """Raise UserError where a batch is no sum over its samples: the contrast of retrieval."""
+    size, batch_size = config.trainer.micro_batch_size, config.budget.batch_size
+    task = get_task(config.task.name)
+    if task.objective is Objective.retrieval and size not in (None, batch_size):
+        raise UserError(
+            f"trainer.micro_batch_size={size}: {task.name} contrasts each question with the whole "
+            f"batch of {batch_size}; use trainer.micro_batch_size=null"
+        )
 
 
 def resolve_paths(config: RunConfig) -> RunConfig:

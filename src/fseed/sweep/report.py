@@ -51,7 +51,7 @@ def render_notes(plan: SweepPlan) -> list[str]:
     for entry in plan.entries:
         for note in entry.notes:
             arms.setdefault(note, {})[entry.run.arm] = None
-    return [f"note: {note} ({_some(list(names))})" for note, names in arms.items()]
+    return [f"note: {note} ({some_names(list(names))})" for note, names in arms.items()]
 
 
 def max_tokens(config: RunConfig) -> int:
@@ -63,12 +63,13 @@ def max_tokens(config: RunConfig) -> int:
     return config.budget.steps * per_step
 
 
+def some_names(names: list[str]) -> str:
+    """Return up to three names, or the first two and how many more there are."""
+    return ", ".join(names if len(names) <= 3 else [*names[:2], f"{len(names) - 2} more"])
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names if len(names) <= 3 else [*names[:2], f"{len(names) - 2} more"])
 
 
 def _steps_text(config: RunConfig) -> str:

@@ -1,0 +1,48 @@
+from pathlib import Path
+
+import pytest
+
+from fseed.errors import UserError
+from fseed.sweep.staged.probe_file import Probe, find_probe_run, read_probes, write_probes
+from tests.sweep.staged.sweeps import Bench
+
+PROBE = Probe("raw_l10", 4, 1.5, 0.25, 4096.0)
+
+
+def test_probes_read_back(tmp_path: Path) -> None:
+    assert read_probes(tmp_path) == {}
+    write_probes(tmp_path, {"hotpot": PROBE})
+    assert read_probes(tmp_path) == {"hotpot": PROBE}
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"schema_version": 2}', '{"schema_version": 1, "tasks": {"a": {"b": 1}}}']
+)
+def test_a_damaged_file_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "probe.json").write_text(text)
+    with pytest.raises(UserError, match=r"probe\.json(.|\n)*another sweep\.name"):
+        read_probes(tmp_path)
+
+
+def test_a_batch_is_split_only_where_it_must_be() -> None:
+    assert PROBE.words(batch_size=4) == ()
+    assert PROBE.words(batch_size=16) == ("trainer.micro_batch_size=4",)
+
+
+@pytest.mark.parametrize(
+    ("arms", "controls", "dearest"),
+    [
+        (("scalar_l10", "inputgate_l10", "scalar_l8"), False, "inputgate_l10"),
+        (("scalar_l10", "scalar_l8"), False, "scalar_l8"),
+        (("scalar_l10", "scalar_l10_norm_node", "inputgate_l8"), False, "scalar_l10_norm_node"),
+        (("scalar_l10", "raw_l10"), True, "scalar_l10,control=same_layer"),
+    ],
+)
+def test_the_most_expensive_arm_is_probed(
+    tmp_path: Path, arms: tuple[str, ...], controls: bool, dearest: str
+) -> None:
+    bench = Bench(tmp_path, controls=controls)
+    bench.arms = arms
+    sweep = bench.build()
+    run = find_probe_run(sweep.book, "hotpot", sweep.stages, has_controls=controls)
+    assert run.arm == dearest
