@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import torch
 from fseed import check
 from fseed.models import parity
 from fseed.models.parity import ParityRow
+from tests.claims.publishing import publish, write_manifest, write_sweep
 from tests.models.checkpoint_samples import SHAPE, sample_weights
 
 GOOD = ParityRow("random", "rwkv", "step", {"logits": 1e-7, "att_shift": 0.0, "wkv": 2e-6})
@@ -106,23 +108,124 @@ def test_bad_input_is_one_line_and_2(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("arguments", [[], ["parityy"], ["parity", "--wieghts", "x"]])
+@pytest.mark.parametrize("arguments", [["parityy"], ["parity", "--wieghts", "x"], ["archive", "x"]])
 def test_misspelt_arguments_are_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as exit_info:
         check.main(arguments)
     assert exit_info.value.code == 2
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["parity", "--weights", "absent"]])
-def test_light_answers_never_import_torch(arguments: list[str]) -> None:
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return publish(tmp_path_factory.mktemp("published"))
+
+
+def check_root(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
+    code = check.main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_claims_that_hold(capsys: pytest.CaptureFixture[str], original: Path) -> None:
+    code, out, err = check_root(capsys, "--strict", "--root", original)
+    assert (code, err) == (0, "")
+    assert out == (
+        "check: 1 experiments, 9 runs, 12 references; 0 error, 0 strict, 0 note; passed (strict)\n"
+    )
+
+
+def test_an_untraced_result_fails_in_strict_mode_only(
+    capsys: pytest.CaptureFixture[str], original: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(original, tmp_path / "checkout")
+    (root / "README.md").write_text((root / "README.md").read_text() + "\nIt gains 5 pp.\n")
+    code, out, _ = check_root(capsys, "--root", root)
+    assert code == 0
+    assert "strict README.md:28: '5 pp' is no reference [unmarked]" in out
+    assert out.endswith("1 strict, 0 note; passed\n")
+    assert check_root(capsys, "--strict", "--root", root)[0] == 1
+
+
+def test_a_wrong_number_fails_in_either_mode(
+    capsys: pytest.CaptureFixture[str], original: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(original, tmp_path / "checkout")
+    text = (root / "README.md").read_text()
+    (root / "README.md").write_text(text.replace("-->helps<!--", "-->hurts<!--"))
+    for strict in ((), ("--strict",)):
+        code, out, _ = check_root(capsys, *strict, "--root", root)
+        assert code == 1
+        assert "README.md:8: study/scalar_l10.verdict is helps, the document says hurts" in out
+    code, out, _ = check_root(capsys, "render", "--root", root)
+    assert code == 0
+    assert "written: README.md\n1 files changed" in out
+    assert check_root(capsys, "--strict", "--root", root)[0] == 0
+
+
+def test_a_reference_to_nothing_fails_to_render(
+    capsys: pytest.CaptureFixture[str], original: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(original, tmp_path / "checkout")
+    (root / "README.md").write_text("By <!-- fseed: study/x.difference -->?<!-- /fseed --> pp\n")
+    code, out, _ = check_root(capsys, "render", "--root", root)
+    assert code == 1
+    assert "not rendered: README.md: line 1: study/x.difference: no row" in out
+
+
+def test_archive_and_render_are_two_commands(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    root = tmp_path / "checkout"
+    write_manifest(root)
+    (root / "paper/LOG.md").write_text("# Log\n")
+    (root / "README.md").write_text("By <!-- fseed: study/head_l8.signs -->?<!-- /fseed -->\n")
+    sweep = write_sweep(tmp_path / "results" / "first")
+    code, out, _ = check_root(capsys, "archive", sweep, "--experiment", "study", "--root", root)
+    assert code == 0
+    assert out.startswith(f"9 runs, 52 files archived at {root}/paper/records/study\n")
+    assert check_root(capsys, "render", "--root", root)[0] == 0
+    assert check_root(capsys, "--strict", "--root", root)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--root", "nowhere"], "--root nowhere: no such folder"),
+        (["--root", "."], "paper/manifest.yaml: no such file"),
+        (["render", "--root", "."], "paper/manifest.yaml: no such file"),
+        (["archive", "nowhere", "--experiment", "study"], "no such folder: nowhere"),
+    ],
+)
+def test_bad_input_of_claims_is_one_line_and_2(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = check_root(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_the_checkout_is_the_default_root() -> None:
+    assert check.find_root(None) == Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["parity", "--weights", "absent"], ["--strict"]])
+def test_light_answers_never_import_torch(arguments: list[str], original: Path) -> None:
     code = (
         "import sys\n"
         "from fseed.check import main\n"
         "try: main(sys.argv[1:])\n"
         "except SystemExit: pass\n"
-        "sys.exit('torch' in sys.modules)\n"
+        "sys.exit(bool({'torch', 'pandas', 'hydra', 'matplotlib'} & set(sys.modules)))\n"
     )
+    root = ["--root", str(original)] if arguments == ["--strict"] else []
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, check=False
+        [sys.executable, "-c", code, *arguments, *root], capture_output=True, check=False
     )
     assert done.returncode == 0
+    assert root == [] or b"passed (strict)" in done.stdout

@@ -1,6 +1,12 @@
-"""Checks to run before any experiment: ``python -m fseed.check parity``.
+"""Do the published numbers follow from their records, and does the model follow the official one?
 
-Exit codes: 0 passed, 1 a comparison is out of tolerance, 2 bad input.
+``python -m fseed.check [--strict] [--root FOLDER]`` checks README.md and paper/ against the records
+``check archive SWEEP ... --experiment ID`` keeps the records of finished sweeps below paper/records
+``check render`` writes references, paper/tables and paper/failures.md from the records
+``check parity`` compares the model with the rwkv package, before any experiment
+
+Exit codes: 0 passed; 1 something does not match, with --strict also a result that cannot be traced;
+2 bad input.
 """
 
 import argparse
@@ -13,6 +19,8 @@ from typing import TYPE_CHECKING
 from fseed.errors import UserError
 
 if TYPE_CHECKING:
+    from fseed.claims.checking import Report
+    from fseed.claims.findings import Finding
     from fseed.models.parity import ParityRow
 
 DATA_ROOT_VARIABLE = "FSEED_DATA"
@@ -31,8 +39,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m fseed.check", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="CHECK")
+    parser = argparse.ArgumentParser(
+        prog="python -m fseed.check",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="fail also on results that no reference traces"
+    )
+    _add_root(parser, default=None)
+    parser.set_defaults(run=run_claims)
+    commands = parser.add_subparsers(metavar="COMMAND")
+    archive = commands.add_parser("archive", help="keep the records of finished sweeps")
+    archive.add_argument("sweeps", nargs="+", metavar="SWEEP", help="folder of a finished sweep")
+    archive.add_argument("--experiment", required=True, metavar="ID", help="name in the manifest")
+    _add_root(archive)
+    archive.set_defaults(run=run_archive)
+    render = commands.add_parser("render", help="write numbers and tables from the records")
+    _add_root(render)
+    render.set_defaults(run=run_render)
     parity = commands.add_parser(
         "parity",
         help="compare logits and states with the rwkv package and published logits",
@@ -54,6 +79,85 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     parity.set_defaults(run=run_parity)
     return parser
+
+
+def _add_root(parser: argparse.ArgumentParser, *, default: str | None = argparse.SUPPRESS) -> None:
+    # a subcommand leaves alone what stood before it
+    parser.add_argument(
+        "--root", default=default, metavar="FOLDER", help="checkout that holds README.md and paper/"
+    )
+
+
+def run_claims(arguments: argparse.Namespace) -> int:
+    """Check every published number, print what was found and return 0, or 1."""
+    from fseed.claims.checking import check_claims
+    from fseed.claims.findings import failed
+
+    report = check_claims(find_root(arguments.root))
+    print_report(report, strict=arguments.strict)
+    return 1 if failed(report.findings, strict=arguments.strict) else 0
+
+
+def run_archive(arguments: argparse.Namespace) -> int:
+    """Archive sweeps as an experiment and return 0."""
+    from fseed.claims.archive import archive_sweeps
+    from fseed.claims.manifest import read_manifest
+
+    root = find_root(arguments.root)
+    sweeps = [Path(sweep) for sweep in arguments.sweeps]
+    absent = [str(sweep) for sweep in sweeps if not sweep.is_dir()]
+    if absent:
+        raise UserError(f"no such folder: {', '.join(absent)}; give folders of sweeps")
+    name = arguments.experiment
+    folder, seal = archive_sweeps(root, read_manifest(root), name=name, sweeps=sweeps)
+    print(f"{len(seal.runs)} runs, {len(seal.files)} files archived at {folder}")
+    print("now: python -m fseed.check render")
+    return 0
+
+
+def run_render(arguments: argparse.Namespace) -> int:
+    """Write what the records say; return 1 if a reference names nothing."""
+    from fseed.claims.checking import render_claims
+
+    changed, unknown = render_claims(find_root(arguments.root))
+    for path in changed:
+        print(f"written: {path}")
+    for line in unknown:
+        print(f"not rendered: {line}")
+    print(f"{len(changed)} files changed, {len(unknown)} references name nothing")
+    return 1 if unknown else 0
+
+
+def find_root(named: str | None) -> Path:
+    """Return the folder given, else the checkout this package lies in, else the current one."""
+    if named is not None:
+        root = Path(named).expanduser()
+        if not root.is_dir():
+            raise UserError(f"--root {named}: no such folder")
+        return root.resolve()
+    checkout = Path(__file__).resolve().parents[2]
+    return checkout if (checkout / "paper").is_dir() else Path.cwd()
+
+
+def print_report(report: "Report", *, strict: bool) -> None:
+    """Print a line per finding, those that fail last, and a summary."""
+    from fseed.claims.findings import LEVELS, failed
+
+    for level in reversed(LEVELS):
+        for finding in report.findings:
+            if finding.level == level:
+                print(finding)
+    counts = (f"{_count(report.findings, level)} {level}" for level in LEVELS)
+    print(
+        f"check: {report.num_experiments} experiments, {report.num_runs} runs,"
+        f" {report.num_references} references; {', '.join(counts)};"
+        f" {'FAILED' if failed(report.findings, strict=strict) else 'passed'}"
+        f"{' (strict)' if strict else ''}"
+    )
+
+
+def _count(findings: Sequence["Finding"], level: str) -> int:
+    return sum(finding.level == level for finding in findings)
 
 
 def run_parity(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,1 @@
+"""Published numbers: the manifest, the archived records, and the references in the documents."""

@@ -1,0 +1,297 @@
+"""The kinds of damage to a published study, each with the code that must catch it."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fseed.atomic import write_text_atomic
+from fseed.claims.manifest import MANIFEST_FILE
+from fseed.claims.seal import SEAL_FILE
+from fseed.records import (
+    CHOICES_FILE,
+    CONFIG_FILE,
+    METRICS_FILE,
+    PREDICTIONS_FILE,
+    PROVENANCE_FILE,
+    RESULT_FILE,
+)
+from tests.claims import harm
+from tests.claims.harm import RECORDS, SWEEP, on_study, on_text
+from tests.claims.publishing import STEPS, plan, write_run
+
+HIDDEN = ", seal and documents renewed"
+Harm = Callable[[Path], object]
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One kind of damage. ``code`` must be among the findings, at a place that holds ``file``.
+
+    ``is_hidden``: whoever did it renews the seal and renders the documents, and is caught still.
+    """
+
+    kind: str
+    harm: Harm
+    code: str
+    file: str
+    is_hidden: bool = False
+
+
+def group(code: str, file: str, kinds: Mapping[str, Harm]) -> list[Damage]:
+    return [Damage(kind, done, code, file) for kind, done in kinds.items()]
+
+
+ARM = ("scalar_l10", 0)  # arm and seed of the run that is damaged
+PLACE = "scalar_l10/s0-"
+DIFFERENCE = "study/scalar_l10.difference"
+
+
+def on_result(change: harm.Change) -> Harm:
+    return harm.on_json(*ARM, RESULT_FILE, change)
+
+
+def on_rows(change: Callable[[list[harm.Row]], list[harm.Row] | None]) -> Harm:
+    return harm.on_rows(*ARM, change)
+
+
+def on_config(change: harm.Change) -> Harm:
+    return harm.on_config(*ARM, change)
+
+
+def on_line(old: str, new: str, *, at: int) -> Harm:
+    return harm.on_line(*ARM, old, new, at=at)
+
+
+def on_readme(old: str, new: str) -> Harm:
+    return on_text("README.md", old, new)
+
+
+def on_outcome(index: int, **changes: object) -> Harm:
+    return harm.on_seal(lambda seal: seal["outcomes"][index].update(changes))
+
+
+def remove(arm: str, seed: int) -> Harm:
+    return lambda root: shutil.rmtree(harm.folder_of(root, arm, seed))
+
+
+def add_to(metric: str, key: str, amount: float) -> Harm:
+    return on_result(harm.add_to_evaluation(metric, key, amount))
+
+
+UNUSABLE = {
+    "prediction file deleted": harm.unlink(*ARM, PREDICTIONS_FILE),
+    "prediction file truncated": harm.truncate(*ARM, PREDICTIONS_FILE),
+    "result.json deleted": harm.unlink(*ARM, RESULT_FILE),
+    "config.yaml deleted": harm.unlink(*ARM, CONFIG_FILE),
+    "NaN metric in result.json": on_result(harm.set_primary(float("nan"))),
+    "wrong schema version in result.json": on_result(lambda c: c.update(schema_version=99)),
+}
+RESCORED = {
+    "score edited in result.json": add_to("token_accuracy", "value", 0.05),
+    "second metric edited in result.json": add_to("exact_match", "value", 0.1),
+    "last loss edited in result.json": add_to("loss", "value", -0.01),
+    "wrong n in result.json": add_to("token_accuracy", "n", 1),
+    "counts edited in the predictions": on_rows(lambda rows: rows[-1].update(num_tokens_correct=0)),
+    "counts and scores edited in the predictions": on_rows(harm.better_rows),
+    "losses edited in the predictions": on_rows(lambda rows: rows[-1].update(loss_sum=0.1)),
+    "an example dropped": on_rows(lambda rows: rows[:-1]),
+    "predictions of arm and baseline swapped": harm.swap_predictions,
+}
+REORDERED = {
+    "predictions reordered": on_rows(lambda rows: rows[:12] + rows[:11:-1]),
+    "an example twice": on_rows(lambda rows: [*rows, rows[-1]]),
+}
+TOLD_TWICE = {
+    "evaluation added that was never made": on_result(harm.best_evaluation),
+    "last loss edited in metrics.jsonl": on_line('"loss": 0.', '"loss": 0.0', at=-1),
+    "a line of metrics.jsonl torn": on_line("}", "", at=1),
+}
+SPENT = {
+    "steps edited in result.json": on_result(lambda c: c.update(steps=0)),
+    "tokens edited in result.json": on_result(lambda c: c.update(tokens=399)),
+    "an optimiser step cut from metrics.jsonl": on_line('"train"', '"trial"', at=2),
+    "budget changed in config.yaml": on_config(lambda c: c["budget"].update(steps=9)),
+}
+MOVED = {
+    "records of two seeds swapped": harm.swap_runs,
+    "arm renamed in choices.json": harm.on_json(
+        *ARM, CHOICES_FILE, lambda c: c.update(arm="head_l8")
+    ),
+}
+RENAMED = {
+    "seed changed in config.yaml": on_config(lambda c: c.update(seed=7)),
+    "learning rate changed in config.yaml": on_config(lambda c: c["optim"].update(lr=1.0)),
+    "Future-Seed option changed in config.yaml": on_config(lambda c: c.update(lstart=3)),
+    "data hash edited in provenance.json": harm.on_json(
+        *ARM, PROVENANCE_FILE, lambda c: c.update(data_hash="e" * 64)
+    ),
+}
+UNPAIRED = {
+    "an example renamed": on_rows(lambda rows: rows[-1].update(example_id="example-999")),
+    "run on other data": harm.replace_run(*ARM, data="e" * 64),
+    "baseline of another code version": harm.replace_run("no_fs", 0, code="e" * 64),
+    "arm with twice the budget": harm.replace_run(*ARM, steps=2 * STEPS),
+    "baseline dropped": remove("no_fs", 0),
+}
+DROPPED = {
+    "failed run dropped": remove("head_l8", 1),
+    "seed dropped": remove(*ARM),
+    "arm dropped": lambda root: shutil.rmtree(harm.folder_of(root, "head_l8", 0).parent),
+}
+ADDED = [
+    Damage(
+        "run of an unregistered seed added",
+        lambda root: write_run(root / SWEEP, plan("no_fs", 7)),
+        "unregistered_run",
+        "no_fs/s7-",
+    ),
+    Damage(
+        "run of an unregistered arm added",
+        lambda root: write_run(root / SWEEP, plan("raw_l10", 0), gain=3),
+        "unregistered_run",
+        "raw_l10/s0-",
+    ),
+    Damage("run copied", harm.copy_run, "unregistered_run", PLACE),
+]
+IN_RECORDS = [
+    *group("status", PLACE, UNUSABLE),
+    *group("score", PREDICTIONS_FILE, RESCORED),
+    *group("order", PREDICTIONS_FILE, REORDERED),
+    *group("metrics", METRICS_FILE, TOLD_TWICE),
+    *group("budget", RESULT_FILE, SPENT),
+    *group("place", PLACE, MOVED),
+    *group("identity", CONFIG_FILE, RENAMED),
+    *group("pair", PLACE, UNPAIRED),
+    *group("missing_run", RECORDS, DROPPED),
+    *ADDED,
+]
+
+REGISTERED = {
+    "rule changed after the run": on_study(lambda c: c.update(rule="Whatever came out.")),
+    "question changed after the run": on_study(lambda c: c.update(question="Another?")),
+    "role changed after the run": on_study(lambda c: c.update(role="exploratory")),
+    "margin changed after the run": on_study(lambda c: c.update(margin=0.05)),
+}
+OUTCOMES = {
+    "interval edited in archive.json": on_outcome(1, interval_low=0.2),
+    "verdict edited in archive.json": on_outcome(0, verdict="helps"),
+    "row dropped from archive.json": harm.on_seal(lambda seal: seal["outcomes"].pop(0)),
+}
+POSTDATED = on_study(lambda c: c.update(registered="2026-11-21"))
+UNLISTED_ARM = on_study(lambda c: c["arms"].remove("head_l8"))
+UNLISTED_SEED = on_study(lambda c: c["seeds"].remove(1))
+UNLISTED = harm.on_yaml(MANIFEST_FILE, lambda c: c["experiments"].clear())
+NO_SEAL: Harm = lambda root: (root / RECORDS / SEAL_FILE).unlink()  # noqa: E731
+NO_ARCHIVE: Harm = lambda root: shutil.rmtree(root / RECORDS)  # noqa: E731
+UNDER_SEAL = [
+    *group("registration", MANIFEST_FILE, REGISTERED),
+    *group("outcome", SEAL_FILE, OUTCOMES),
+    Damage("rule changed in manifest and archive", harm.forge_rule, "registration", SEAL_FILE),
+    *group("rule_after_run", PLACE, {"rule dated after the run": POSTDATED}),
+    *group("unregistered_run", "head_l8/s0-", {"arm taken off the manifest": UNLISTED_ARM}),
+    *group("unregistered_run", "/s1-", {"seed taken off the manifest": UNLISTED_SEED}),
+    *group("unregistered_run", RECORDS, {"experiment taken off the manifest": UNLISTED}),
+    Damage(
+        "training loss edited in metrics.jsonl",
+        on_line('"loss": 1.5', '"loss": 1.4', at=2),
+        "changed_file",
+        METRICS_FILE,
+    ),
+    Damage(
+        "command edited in choices.json",
+        harm.on_json(*ARM, CHOICES_FILE, lambda c: c.update(overrides=[])),
+        "changed_file",
+        CHOICES_FILE,
+    ),
+    Damage(
+        "file added to the records",
+        lambda root: write_text_atomic(root / RECORDS / "notes.txt", "x"),
+        "unlisted_file",
+        "notes.txt",
+    ),
+    *group("unreadable_archive", SEAL_FILE, {"archive.json deleted": NO_SEAL}),
+    *group("missing_run", MANIFEST_FILE, {"archive deleted": NO_ARCHIVE}),
+]
+
+QUOTED = {
+    "interval edited": harm.on_reference("study/scalar_l10.interval", harm.flip_digit),
+    "verdict edited": harm.on_reference("study/scalar_l10.verdict", lambda _: "hurts"),
+    "wrong n": harm.on_reference("study/scalar_l10.num_examples", lambda _: "100"),
+    "seeds edited": harm.on_reference("study/scalar_l10.seeds", lambda _: "0-4"),
+}
+WRONG_NUMBER = {
+    "wrong digit": harm.on_reference(DIFFERENCE, harm.flip_digit),
+    "percent told as a fraction": harm.on_reference(
+        DIFFERENCE, lambda text: f"{float(text) / 100:.4f}"
+    ),
+}
+UNRESOLVED = {
+    "reference to a field that is not there": on_readme(DIFFERENCE, "study/scalar_l10.diference"),
+    "reference to an arm that is not there": on_readme(DIFFERENCE, "study/scalar_l11.difference"),
+    "reference to no experiment": on_readme(DIFFERENCE, "stud/scalar_l10.difference"),
+    "reference without an end": on_readme("<!-- /fseed --> pp", " pp"),
+}
+RESULT_ROW = "| verdict |\n|---|---|---|---|---|---|\n"
+UNMARKED = {
+    "difference outside a reference": harm.on_end("It gains 4.2 pp, really."),
+    "interval outside a reference": harm.on_end("It gains [+0.1, +0.3]."),
+    "row added to a result table": on_readme(
+        RESULT_ROW, f"{RESULT_ROW}| raw | 0-2 | +9.9 | - | 12 | helps |\n"
+    ),
+}
+STALE_TABLE = {
+    "cell edited in paper/tables": on_text("paper/tables/study.md", "| head_l8 |", "| raw_l8 |"),
+    "table deleted": lambda root: (root / "paper/tables/study.md").unlink(),
+}
+LINKS = {
+    "link to a file that is not there": on_readme("(paper/LOG.md)", "(paper/LOGS.md)"),
+    "source that is not there": harm.on_end("In 3 s <!-- fseed: source paper/LOGS.md -->."),
+}
+EDITED_CELL = on_readme("| head_l8 |", "| raw_l8 |")
+IN_DOCUMENTS = [
+    *group("number", "README.md:3", WRONG_NUMBER),
+    *group("number", "README.md:8", QUOTED),
+    Damage(
+        "number of another arm quoted",
+        on_readme("study/head_l8.difference", DIFFERENCE),
+        "number",
+        "README.md:10",
+    ),
+    Damage(
+        "number that its source does not hold",
+        harm.on_end("It takes 7.5 s <!-- fseed: source paper/LOG.md -->."),
+        "number",
+        "README.md",
+    ),
+    Damage(
+        "percentage points told as percent",
+        on_readme("<!-- /fseed --> pp", "<!-- /fseed --> %"),
+        "unit",
+        "README.md:3",
+    ),
+    *group("reference", "README.md:3", UNRESOLVED),
+    *group("unmarked", "README.md", UNMARKED),
+    *group("link", "README.md", LINKS),
+    *group("stale", "README.md:15", {"cell edited in a table of README.md": EDITED_CELL}),
+    *group("stale", "paper/tables/study.md", STALE_TABLE),
+    Damage(
+        "table of an experiment that is not registered",
+        lambda root: write_text_atomic(root / "paper/tables/other.md", "x"),
+        "stale",
+        "paper/tables/other.md",
+    ),
+    Damage(
+        "failure taken out of paper/failures.md",
+        on_text("paper/failures.md", "seed 1: failed", "seed 1: left out"),
+        "stale",
+        "paper/failures.md",
+    ),
+]
+
+ALL = [
+    *IN_RECORDS,
+    *(replace(one, kind=one.kind + HIDDEN, is_hidden=True) for one in IN_RECORDS),
+    *UNDER_SEAL,
+    *IN_DOCUMENTS,
+]
