@@ -9,7 +9,7 @@ GPU ?= $(if $(shell command -v nvidia-smi 2>/dev/null),1,0)
 TORCH_VERSION := $(shell sed -n 's/^torch==\([0-9.]*\).*/\1/p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format bench-cpu bench-kernels bench-tokenizer clean
+.PHONY: help setup demo test test-slow check claims format bench-cpu bench-kernels bench-tokenizer clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ check: setup  ## linter, formatter, type checker, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
+
+claims: setup  ## check every published number against its records
+	$(BIN)/python -m fseed.check --strict
 
 format: setup  ## apply the formatter and the linter's fixes
 	$(BIN)/ruff check --fix .
