@@ -68,10 +68,18 @@ from tests.configs import build_config
         (
             {
                 "control__kind": "shuffled_state",
-                "trainer__micro_batch_size": 4,
-                "budget__batch_size": 16,
+                "trainer__micro_batch_size": 2,
+                "budget__batch_size": 15,
             },
-            "which a micro-batch (4 of 16) may not hold",
+            "trainer.micro_batch_size=2 leaves a sample of budget.batch_size=15 alone",
+        ),
+        (
+            {
+                "control__kind": "shuffled_state",
+                "budget__eval_batch_size": 2,
+                "data__num_validation": 5,
+            },
+            "budget.eval_batch_size=2 leaves one of data.num_validation=5 alone",
         ),
         ({"trainer__wkv_backend": "triton"}, "triton needs a GPU; choose trainer=bf16"),
         (
@@ -115,6 +123,11 @@ def test_values_that_cannot_work_are_refused(values: dict[str, Any], message: st
             "control__kind": "shuffled_state",
             "trainer__micro_batch_size": 16,
             "budget__batch_size": 16,
+        },
+        {
+            "control__kind": "shuffled_state",
+            "trainer__micro_batch_size": 4,
+            "budget__batch_size": 13,
         },
         {"control__kind": "same_layer", "trainer__micro_batch_size": 1},
         {"budget__test": True, "data__num_test": 1},

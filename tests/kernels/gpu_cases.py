@@ -36,6 +36,7 @@ def run_poisoned(case: Case, problem: Problem, variant: str = "default") -> dict
     """Run forward and backward where every allocation starts as NaN."""
     launcher = load_launcher(case.backend, variant)
     poison_allocations(str(problem.dy.device), gib=0.5)
+    torch.utils.deterministic.fill_uninitialized_memory = True  # trainings turn it off
     torch.use_deterministic_algorithms(mode=True)  # fills torch.empty with NaN
     try:
         return run(launcher, problem, precision=case.precision)

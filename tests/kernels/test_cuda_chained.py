@@ -154,8 +154,9 @@ def test_form_of_the_forward_pass() -> None:
 
 
 @pytest.fixture
-def new_memory_is_nan() -> Iterator[None]:
+def new_memory_is_nan(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Make sure that nobody finds the right values of an earlier run before they are written."""
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(False)

@@ -14,7 +14,7 @@ from tests.sweep.fake_training import files_below
 from tests.sweep.staged.sweeps import ScoredTraining, helps_by
 
 ARMS = "fs=scalar_l10,raw_l10"
-SHORT = ("sweep.quick_seeds=3", "sweep.medium_seeds=3", "sweep.controls=false")
+SHORT = ("sweep.confirm_seeds=5", "sweep.controls=false")
 
 
 @pytest.fixture

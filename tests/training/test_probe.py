@@ -78,12 +78,22 @@ def test_not_even_one_example_is_an_error_with_the_length(tmp_path, memory):
         probe(tmp_path)
 
 
-@pytest.mark.parametrize("overrides", ["control=shuffled_state", "task=hotpot_retrieval"])
-def test_samples_that_need_each_other_are_not_split(tmp_path, memory, overrides):
-    memory.num_tokens = 3 * 39
-    with pytest.raises(UserError, match=r"a batch of 4 does not fit .* lower budget\.batch_size"):
+@pytest.mark.parametrize(
+    ("overrides", "fitting", "tried"),
+    [("control=shuffled_state", 1, [4, 2]), ("task=hotpot_retrieval", 3, [4])],
+)
+def test_samples_that_need_each_other_are_not_parted(tmp_path, memory, overrides, fitting, tried):
+    memory.num_tokens = fitting * 39
+    message = rf"a batch of {tried[-1]} does not fit .* lower budget\.batch_size"
+    with pytest.raises(UserError, match=message):
         probe(tmp_path, overrides)
-    assert memory.sizes == [4]
+    assert memory.sizes == tried
+
+
+def test_a_cpu_says_out_of_memory_in_its_own_way(tmp_path, memory):
+    memory.num_tokens = 2 * 39
+    memory.error = lambda text: RuntimeError("DefaultCPUAllocator: can't allocate memory")
+    assert probe(tmp_path).micro_batch_size == 2
 
 
 def test_an_evaluation_batch_that_does_not_fit_is_named(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """What must hold for a control arm, and where batch mates matter."""
 
+import math
+
 from fseed.config.schema import ControlKind, Mode, RunConfig
 from fseed.errors import UserError
 
@@ -52,11 +54,17 @@ def check_micro_batch(config: RunConfig) -> None:
             f"trainer.micro_batch_size={size} is more than budget.batch_size={batch_size}; "
             "null takes the whole batch"
         )
-    if config.control.kind is ControlKind.shuffled_state:
+    if config.control.kind is ControlKind.shuffled_state and smallest_part(batch_size, size) < 2:
         raise UserError(
-            "control=shuffled_state takes the state of another sample of the batch, which a "
-            f"micro-batch ({size} of {batch_size}) may not hold; use trainer.micro_batch_size=null"
+            "control=shuffled_state takes the state of another sample of the batch, and "
+            f"trainer.micro_batch_size={size} leaves a sample of budget.batch_size={batch_size} "
+            "alone; use a larger one, or null"
         )
+
+
+def smallest_part(batch_size: int, size: int) -> int:
+    """Return the samples of the smallest of equal parts, at most ``size`` each, of a batch."""
+    return batch_size // math.ceil(batch_size / size)
 
 
 def _check_batch_mates(config: RunConfig) -> None:
@@ -73,4 +81,9 @@ def _check_batch_mates(config: RunConfig) -> None:
             raise UserError(
                 "control=shuffled_state takes the state of another sample of the batch: "
                 f"{key}={size} must be at least 2"
+            )
+        if key.startswith("data.") and budget.eval_batch_size == 2 and size % 2:
+            raise UserError(
+                "control=shuffled_state takes the state of another sample of the batch: "
+                f"budget.eval_batch_size=2 leaves one of {key}={size} alone; give another size"
             )

@@ -108,7 +108,10 @@ def load_future_seed(weights_path: str | Path, *, shape: RWKV7Shape) -> FutureSe
     path = gates_path(weights_path)
     try:
         with safe_open(path, framework="pt") as file:
-            options = FutureSeedOptions(**json.loads((file.metadata() or {})["options"]))
+            told = json.loads((file.metadata() or {})["options"])
+            if told.pop("shuffle_states", False):  # until version 0.1.0 had more controls
+                told["control"] = "shuffled_state"
+            options = FutureSeedOptions(**told)
         future_seed = FutureSeed(
             options, num_layers=shape.num_layers, num_heads=shape.num_heads, width=shape.width
         )

@@ -244,7 +244,11 @@ class RWKV7(nn.Module):
     ) -> Float[Tensor, "L B H V K"]:
         """Read the text once without Future-Seed: the first pass of the control same_layer."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and with_graph):
-            return self(tokens, lengths=lengths, state=state, added=added).state.wkv
+            own = self(tokens, lengths=lengths, state=state, added=added).state.wkv
+        if not with_graph:
+            # up to torch 2.9 at least, autocast would use weights cast here, without a graph, again
+            torch.clear_autocast_cache()
+        return own
 
     @property
     def layers(self) -> list[Block]:

@@ -5,7 +5,14 @@ import sys
 
 import torch
 
-OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
+_CPU_ALLOCATOR = "DefaultCPUAllocator"  # names itself in the RuntimeError of a CPU
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether ``error`` says that memory ran out, on a GPU or a CPU."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and _CPU_ALLOCATOR in str(error)
 
 
 def peak_memory_gib(device: torch.device) -> float:

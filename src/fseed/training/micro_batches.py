@@ -4,7 +4,9 @@ The loss of a batch is one mean over all its answer tokens, so a part counts by 
 Pads change no state, so every part is cut to its own longest texts. B batch, A answer tokens.
 """
 
+import math
 from collections.abc import Iterator
+from itertools import pairwise
 
 from torch import Tensor
 
@@ -39,7 +41,10 @@ def take_samples(batch: PromptAnswer, rows: slice) -> PromptAnswer:
 
 
 def _rows(num_samples: int, size: int) -> Iterator[slice]:
-    return (slice(start, start + size) for start in range(0, num_samples, size))
+    """Yield as few parts as ``size`` allows, as equal as can be."""
+    num_parts = math.ceil(num_samples / size)
+    bounds = [math.ceil(num_samples * part / num_parts) for part in range(num_parts + 1)]
+    return (slice(start, stop) for start, stop in pairwise(bounds))
 
 
 def _cut_positions(batch: PromptAnswer, rows: slice, num_kept: int) -> Tensor | None:

@@ -17,6 +17,7 @@ from typing import Any
 import lightning as L
 import torch
 
+from fseed.config.control_rules import smallest_part
 from fseed.config.schema import Accelerator, ControlKind, RunConfig
 from fseed.errors import UserError
 from fseed.models.prompt_answer import PromptAnswer, read_prompt
@@ -26,7 +27,7 @@ from fseed.tasks.registry import get_task
 from fseed.training.attempt import build_trainer, prepare_torch
 from fseed.training.build import build_future_seed, build_model, choose_backend
 from fseed.training.evaluation import answer_losses
-from fseed.training.memory import OUT_OF_MEMORY, peak_memory_gib
+from fseed.training.memory import is_out_of_memory, peak_memory_gib
 from fseed.training.module import FutureSeedModule
 from fseed.training.objectives import Learner
 
@@ -95,8 +96,10 @@ def _try_size(config: RunConfig, size: int) -> ProbeResult | str:
     measure = _Measure()
     try:
         _fit(config, measure)
-    except OUT_OF_MEMORY:
-        return measure.stage
+    except Exception as error:
+        if is_out_of_memory(error):
+            return measure.stage
+        raise
     finally:
         # the traceback of an error holds them
         measure.learner = None
@@ -211,9 +214,11 @@ def _check_smaller_helps(config: RunConfig, size: int, *, failed_in: str) -> Non
         )
     if size == 1:
         raise UserError(f"not even one example fits into memory {lengths}; lower it")
+    needs_mates = config.control.kind is ControlKind.shuffled_state
+    leaves_one = smallest_part(config.budget.batch_size, math.ceil(size / 2)) < 2
     is_retrieval = get_task(config.task.name).objective is Objective.retrieval
-    if is_retrieval or config.control.kind is ControlKind.shuffled_state:
+    if is_retrieval or (needs_mates and leaves_one):
         raise UserError(
             f"a batch of {size} does not fit into memory {lengths}, and its samples need each "
-            "other: no micro-batches; lower budget.batch_size"
+            "other: no smaller micro-batch; lower budget.batch_size"
         )

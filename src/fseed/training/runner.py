@@ -7,7 +7,7 @@ from fseed.planned_run import PlannedRun, RunOutcome
 from fseed.records import FAILURE_FILE, clean_temporaries
 from fseed.training.attempt import Attempt
 from fseed.training.interrupt import InterruptFlag
-from fseed.training.memory import OUT_OF_MEMORY
+from fseed.training.memory import is_out_of_memory
 from fseed.training.records import write_config, write_failure
 
 
@@ -39,7 +39,7 @@ def train_run(run: PlannedRun, *, position: str = "1/1") -> RunOutcome:
 
 def classify_failure(error: BaseException) -> str:
     """Return the failure class of an exception, one of ``records.FAILURE_CLASSES``."""
-    if isinstance(error, OUT_OF_MEMORY):
+    if is_out_of_memory(error):
         return "oom"
     if isinstance(error, FloatingPointError):
         return "nan"

@@ -35,7 +35,9 @@ def test_a_batch_is_split_only_where_it_must_be() -> None:
         (("scalar_l10", "inputgate_l10", "scalar_l8"), False, "inputgate_l10"),
         (("scalar_l10", "scalar_l8"), False, "scalar_l8"),
         (("scalar_l10", "scalar_l10_norm_node", "inputgate_l8"), False, "scalar_l10_norm_node"),
-        (("scalar_l10", "raw_l10"), True, "scalar_l10,control=same_layer"),
+        (("scalar_l10", "raw_l10"), True, "no_fs,control=repeat_prompt"),
+        # without detach both passes of same_layer are kept, and its gates beside them
+        (("scalar_l10_norm_node",), True, "scalar_l10_norm_node,control=same_layer"),
     ],
 )
 def test_the_most_expensive_arm_is_probed(

@@ -84,8 +84,10 @@ def find_probe_run(
 def _cost(config: RunConfig) -> tuple[int, int, int, int]:
     """Order runs by memory: prompts read twice, gradients between layers, gates, seeded layers."""
     kind = config.control.kind
-    passes = 2 if kind in (ControlKind.repeat_prompt, ControlKind.same_layer) else 1
     has_seed = config.fs.mode is Mode.prompt_fs
     is_gated = config.fs_variant.gate is Gate.inputgate
     chains = has_seed and not config.fs_variant.detach
+    # with detach the first pass of same_layer keeps nothing for a backward pass
+    keeps_both = kind is ControlKind.repeat_prompt or (kind is ControlKind.same_layer and chains)
+    passes = 2 if keeps_both else 1
     return passes, int(chains), int(has_seed and is_gated), -config.lstart if has_seed else -(10**6)
