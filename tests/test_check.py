@@ -9,7 +9,7 @@ import torch
 from fseed import check
 from fseed.models import parity
 from fseed.models.parity import ParityRow
-from tests.claims.publishing import publish, write_manifest, write_sweep
+from tests.claims.publishing import RAW_FILE, publish, write_manifest, write_sweep
 from tests.models.checkpoint_samples import SHAPE, sample_weights
 
 GOOD = ParityRow("random", "rwkv", "step", {"logits": 1e-7, "att_shift": 0.0, "wkv": 2e-6})
@@ -130,7 +130,8 @@ def test_claims_that_hold(capsys: pytest.CaptureFixture[str], original: Path) ->
     code, out, err = check_root(capsys, "--strict", "--root", original)
     assert (code, err) == (0, "")
     assert out == (
-        "check: 1 experiments, 9 runs, 12 references; 0 error, 0 strict, 0 note; passed (strict)\n"
+        "check: 1 experiments, 9 runs, 12 references, 1 numbers marked not a result;"
+        " 0 error, 0 strict, 0 note; passed (strict)\n"
     )
 
 
@@ -193,6 +194,7 @@ def test_archive_and_render_are_two_commands(
         (["--root", "nowhere"], "--root nowhere: no such folder"),
         (["--root", "."], "paper/manifest.yaml: no such file"),
         (["render", "--root", "."], "paper/manifest.yaml: no such file"),
+        (["raw", "--root", "."], "holds no folder paper; give a checkout with --root"),
         (["archive", "nowhere", "--experiment", "study"], "no such folder: nowhere"),
     ],
 )
@@ -207,6 +209,30 @@ def test_bad_input_of_claims_is_one_line_and_2(
     code, out, err = check_root(capsys, *arguments)
     assert (code, out) == (2, "")
     assert message in err
+    assert err.count("\n") == 1
+
+
+def test_raw_output_is_listed_anew_by_one_command(
+    capsys: pytest.CaptureFixture[str], original: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(original, tmp_path / "checkout")
+    (root / RAW_FILE).write_text("sweeps,power\n100,0.91\n")
+    assert check_root(capsys, "--root", root)[0] == 1
+    code, out, _ = check_root(capsys, "raw", "--root", root)
+    assert code == 0
+    assert out == f"listed anew: {RAW_FILE}\n1 files in paper/raw.sha256, 1 of them changed\n"
+    assert check_root(capsys, "--strict", "--root", root)[0] == 0
+
+
+def test_a_file_that_cannot_be_written_is_one_line_and_2(
+    capsys: pytest.CaptureFixture[str], original: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(original, tmp_path / "checkout")
+    shutil.rmtree(root / "paper/tables")
+    (root / "paper/tables").write_text("x")
+    code, _, err = check_root(capsys, "render", "--root", root)
+    assert code == 2
+    assert err.startswith("error: ")
     assert err.count("\n") == 1
 
 

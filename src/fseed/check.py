@@ -3,6 +3,7 @@
 ``python -m fseed.check [--strict] [--root FOLDER]`` checks README.md and paper/ against the records
 ``check archive SWEEP ... --experiment ID`` keeps the records of finished sweeps below paper/records
 ``check render`` writes references, paper/tables and paper/failures.md from the records
+``check raw`` lists paper/kernels and paper/simulations with their hashes, after new output
 ``check parity`` compares the model with the rwkv package, before any experiment
 
 Exit codes: 0 passed; 1 something does not match, with --strict also a result that cannot be traced;
@@ -36,6 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -58,6 +62,14 @@ def _build_parser() -> argparse.ArgumentParser:
     render = commands.add_parser("render", help="write numbers and tables from the records")
     _add_root(render)
     render.set_defaults(run=run_render)
+    raw = commands.add_parser("raw", help="list the raw files below paper/ with their hashes anew")
+    _add_root(raw)
+    raw.set_defaults(run=run_raw)
+    _add_parity(commands)
+    return parser
+
+
+def _add_parity(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parity = commands.add_parser(
         "parity",
         help="compare logits and states with the rwkv package and published logits",
@@ -78,7 +90,6 @@ def _build_parser() -> argparse.ArgumentParser:
         help=f"folder that holds {PUBLIC_WEIGHTS_FILE} (default: ${DATA_ROOT_VARIABLE})",
     )
     parity.set_defaults(run=run_parity)
-    return parser
 
 
 def _add_root(parser: argparse.ArgumentParser, *, default: str | None = argparse.SUPPRESS) -> None:
@@ -128,6 +139,20 @@ def run_render(arguments: argparse.Namespace) -> int:
     return 1 if unknown else 0
 
 
+def run_raw(arguments: argparse.Namespace) -> int:
+    """Write the list of raw files and return 0."""
+    from fseed.claims.raw import RAW_LIST, list_raw, write_raw_list
+
+    root = find_root(arguments.root)
+    if not (root / "paper").is_dir():
+        raise UserError(f"{root} holds no folder paper; give a checkout with --root")
+    changed = write_raw_list(root)
+    for name in changed:
+        print(f"listed anew: paper/{name}")
+    print(f"{len(list_raw(root))} files in {RAW_LIST}, {len(changed)} of them changed")
+    return 0
+
+
 def find_root(named: str | None) -> Path:
     """Return the folder given, else the checkout this package lies in, else the current one."""
     if named is not None:
@@ -150,7 +175,8 @@ def print_report(report: "Report", *, strict: bool) -> None:
     counts = (f"{_count(report.findings, level)} {level}" for level in LEVELS)
     print(
         f"check: {report.num_experiments} experiments, {report.num_runs} runs,"
-        f" {report.num_references} references; {', '.join(counts)};"
+        f" {report.num_references} references,"
+        f" {report.num_excused} numbers marked not a result; {', '.join(counts)};"
         f" {'FAILED' if failed(report.findings, strict=strict) else 'passed'}"
         f"{' (strict)' if strict else ''}"
     )

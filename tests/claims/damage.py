@@ -1,9 +1,8 @@
 """The kinds of damage to a published study, each with the code that must catch it."""
 
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import replace
 
 from fseed.atomic import write_text_atomic
 from fseed.claims.manifest import MANIFEST_FILE
@@ -17,34 +16,13 @@ from fseed.records import (
     RESULT_FILE,
 )
 from tests.claims import harm
-from tests.claims.harm import RECORDS, SWEEP, on_study, on_text
-from tests.claims.publishing import STEPS, plan, write_run
+from tests.claims.document_damage import IN_DOCUMENTS
+from tests.claims.harm import RECORDS, SWEEP, Damage, Harm, group, on_study, on_text
+from tests.claims.publishing import RAW_FILE, STEPS, plan, write_run
 
 HIDDEN = ", seal and documents renewed"
-Harm = Callable[[Path], object]
-
-
-@dataclass(frozen=True)
-class Damage:
-    """One kind of damage. ``code`` must be among the findings, at a place that holds ``file``.
-
-    ``is_hidden``: whoever did it renews the seal and renders the documents, and is caught still.
-    """
-
-    kind: str
-    harm: Harm
-    code: str
-    file: str
-    is_hidden: bool = False
-
-
-def group(code: str, file: str, kinds: Mapping[str, Harm]) -> list[Damage]:
-    return [Damage(kind, done, code, file) for kind, done in kinds.items()]
-
-
 ARM = ("scalar_l10", 0)  # arm and seed of the run that is damaged
 PLACE = "scalar_l10/s0-"
-DIFFERENCE = "study/scalar_l10.difference"
 
 
 def on_result(change: harm.Change) -> Harm:
@@ -61,10 +39,6 @@ def on_config(change: harm.Change) -> Harm:
 
 def on_line(old: str, new: str, *, at: int) -> Harm:
     return harm.on_line(*ARM, old, new, at=at)
-
-
-def on_readme(old: str, new: str) -> Harm:
-    return on_text("README.md", old, new)
 
 
 def on_outcome(index: int, **changes: object) -> Harm:
@@ -86,6 +60,7 @@ UNUSABLE = {
     "config.yaml deleted": harm.unlink(*ARM, CONFIG_FILE),
     "NaN metric in result.json": on_result(harm.set_primary(float("nan"))),
     "wrong schema version in result.json": on_result(lambda c: c.update(schema_version=99)),
+    "run scored at its end declared failed": harm.declare_failed,
 }
 RESCORED = {
     "score edited in result.json": add_to("token_accuracy", "value", 0.05),
@@ -111,6 +86,7 @@ SPENT = {
     "steps edited in result.json": on_result(lambda c: c.update(steps=0)),
     "tokens edited in result.json": on_result(lambda c: c.update(tokens=399)),
     "an optimiser step cut from metrics.jsonl": on_line('"train"', '"trial"', at=2),
+    "fewer tokens behind a line without a kind": harm.hide_tokens,
     "budget changed in config.yaml": on_config(lambda c: c["budget"].update(steps=9)),
 }
 MOVED = {
@@ -133,6 +109,9 @@ UNPAIRED = {
     "baseline of another code version": harm.replace_run("no_fs", 0, code="e" * 64),
     "arm with twice the budget": harm.replace_run(*ARM, steps=2 * STEPS),
     "baseline dropped": remove("no_fs", 0),
+    "constant answer edited in result.json": on_result(
+        lambda c: c["constant_baseline"].update(token_accuracy=0.01)
+    ),
 }
 DROPPED = {
     "failed run dropped": remove("head_l8", 1),
@@ -160,10 +139,12 @@ IN_RECORDS = [
     *group("order", PREDICTIONS_FILE, REORDERED),
     *group("metrics", METRICS_FILE, TOLD_TWICE),
     *group("budget", RESULT_FILE, SPENT),
+    *group("budget", METRICS_FILE, {"optimiser steps cut from metrics.jsonl": harm.drop_training}),
     *group("place", PLACE, MOVED),
     *group("identity", CONFIG_FILE, RENAMED),
     *group("pair", PLACE, UNPAIRED),
     *group("missing_run", RECORDS, DROPPED),
+    *group("registration", PLACE, {"seeds emptied, a seed dropped": harm.empty_seeds}),
     *ADDED,
 ]
 
@@ -171,6 +152,7 @@ REGISTERED = {
     "rule changed after the run": on_study(lambda c: c.update(rule="Whatever came out.")),
     "question changed after the run": on_study(lambda c: c.update(question="Another?")),
     "role changed after the run": on_study(lambda c: c.update(role="exploratory")),
+    "experiment with records called planned": on_study(lambda c: c.update(planned=True)),
     "margin changed after the run": on_study(lambda c: c.update(margin=0.05)),
 }
 OUTCOMES = {
@@ -178,17 +160,31 @@ OUTCOMES = {
     "verdict edited in archive.json": on_outcome(0, verdict="helps"),
     "row dropped from archive.json": harm.on_seal(lambda seal: seal["outcomes"].pop(0)),
 }
+UNDATED = harm.on_json(*ARM, PROVENANCE_FILE, lambda c: c.pop("started_at"))
 POSTDATED = on_study(lambda c: c.update(registered="2026-11-21"))
 UNLISTED_ARM = on_study(lambda c: c["arms"].remove("head_l8"))
 UNLISTED_SEED = on_study(lambda c: c["seeds"].remove(1))
 UNLISTED = harm.on_yaml(MANIFEST_FILE, lambda c: c["experiments"].clear())
 NO_SEAL: Harm = lambda root: (root / RECORDS / SEAL_FILE).unlink()  # noqa: E731
 NO_ARCHIVE: Harm = lambda root: shutil.rmtree(root / RECORDS)  # noqa: E731
+RAW_EDITED = on_text(RAW_FILE, "0.81", "0.91")
+RAW_DELETED: Harm = lambda root: (root / RAW_FILE).unlink()  # noqa: E731
+RAW_ADDED = harm.write("paper/kernels/x.txt", "9.9 times faster\n")
+RAW_UNLISTED: Harm = lambda root: (root / "paper/raw.sha256").unlink()  # noqa: E731
+RAW_TORN = on_text("paper/raw.sha256", "  ", " ")
+STRAYS = {
+    "file beside the records": harm.write("paper/records/x.json", "{}"),
+    "report that no record gives": harm.write("paper/report.html", "<p>gains 9.9 pp</p>"),
+}
 UNDER_SEAL = [
     *group("registration", MANIFEST_FILE, REGISTERED),
     *group("outcome", SEAL_FILE, OUTCOMES),
     Damage("rule changed in manifest and archive", harm.forge_rule, "registration", SEAL_FILE),
-    *group("rule_after_run", PLACE, {"rule dated after the run": POSTDATED}),
+    *group(
+        "rule_after_run",
+        PLACE,
+        {"rule dated after the run": POSTDATED, "start of a run deleted": UNDATED},
+    ),
     *group("unregistered_run", "head_l8/s0-", {"arm taken off the manifest": UNLISTED_ARM}),
     *group("unregistered_run", "/s1-", {"seed taken off the manifest": UNLISTED_SEED}),
     *group("unregistered_run", RECORDS, {"experiment taken off the manifest": UNLISTED}),
@@ -210,83 +206,15 @@ UNDER_SEAL = [
         "unlisted_file",
         "notes.txt",
     ),
+    *group("unlisted_file", RESULT_FILE, {"record replaced by a link": harm.link_record}),
+    *group("unlisted_file", "paper/", STRAYS),
+    *group("changed_file", RAW_FILE, {"digit of raw output edited": RAW_EDITED}),
+    *group("missing_file", RAW_FILE, {"raw output deleted": RAW_DELETED}),
+    *group("unlisted_file", "paper/kernels/x.txt", {"raw output added": RAW_ADDED}),
+    *group("unlisted_file", RAW_FILE, {"list of raw output deleted": RAW_UNLISTED}),
+    *group("unreadable_archive", "paper/raw.sha256:1", {"list of raw output torn": RAW_TORN}),
     *group("unreadable_archive", SEAL_FILE, {"archive.json deleted": NO_SEAL}),
     *group("missing_run", MANIFEST_FILE, {"archive deleted": NO_ARCHIVE}),
-]
-
-QUOTED = {
-    "interval edited": harm.on_reference("study/scalar_l10.interval", harm.flip_digit),
-    "verdict edited": harm.on_reference("study/scalar_l10.verdict", lambda _: "hurts"),
-    "wrong n": harm.on_reference("study/scalar_l10.num_examples", lambda _: "100"),
-    "seeds edited": harm.on_reference("study/scalar_l10.seeds", lambda _: "0-4"),
-}
-WRONG_NUMBER = {
-    "wrong digit": harm.on_reference(DIFFERENCE, harm.flip_digit),
-    "percent told as a fraction": harm.on_reference(
-        DIFFERENCE, lambda text: f"{float(text) / 100:.4f}"
-    ),
-}
-UNRESOLVED = {
-    "reference to a field that is not there": on_readme(DIFFERENCE, "study/scalar_l10.diference"),
-    "reference to an arm that is not there": on_readme(DIFFERENCE, "study/scalar_l11.difference"),
-    "reference to no experiment": on_readme(DIFFERENCE, "stud/scalar_l10.difference"),
-    "reference without an end": on_readme("<!-- /fseed --> pp", " pp"),
-}
-RESULT_ROW = "| verdict |\n|---|---|---|---|---|---|\n"
-UNMARKED = {
-    "difference outside a reference": harm.on_end("It gains 4.2 pp, really."),
-    "interval outside a reference": harm.on_end("It gains [+0.1, +0.3]."),
-    "row added to a result table": on_readme(
-        RESULT_ROW, f"{RESULT_ROW}| raw | 0-2 | +9.9 | - | 12 | helps |\n"
-    ),
-}
-STALE_TABLE = {
-    "cell edited in paper/tables": on_text("paper/tables/study.md", "| head_l8 |", "| raw_l8 |"),
-    "table deleted": lambda root: (root / "paper/tables/study.md").unlink(),
-}
-LINKS = {
-    "link to a file that is not there": on_readme("(paper/LOG.md)", "(paper/LOGS.md)"),
-    "source that is not there": harm.on_end("In 3 s <!-- fseed: source paper/LOGS.md -->."),
-}
-EDITED_CELL = on_readme("| head_l8 |", "| raw_l8 |")
-IN_DOCUMENTS = [
-    *group("number", "README.md:3", WRONG_NUMBER),
-    *group("number", "README.md:8", QUOTED),
-    Damage(
-        "number of another arm quoted",
-        on_readme("study/head_l8.difference", DIFFERENCE),
-        "number",
-        "README.md:10",
-    ),
-    Damage(
-        "number that its source does not hold",
-        harm.on_end("It takes 7.5 s <!-- fseed: source paper/LOG.md -->."),
-        "number",
-        "README.md",
-    ),
-    Damage(
-        "percentage points told as percent",
-        on_readme("<!-- /fseed --> pp", "<!-- /fseed --> %"),
-        "unit",
-        "README.md:3",
-    ),
-    *group("reference", "README.md:3", UNRESOLVED),
-    *group("unmarked", "README.md", UNMARKED),
-    *group("link", "README.md", LINKS),
-    *group("stale", "README.md:15", {"cell edited in a table of README.md": EDITED_CELL}),
-    *group("stale", "paper/tables/study.md", STALE_TABLE),
-    Damage(
-        "table of an experiment that is not registered",
-        lambda root: write_text_atomic(root / "paper/tables/other.md", "x"),
-        "stale",
-        "paper/tables/other.md",
-    ),
-    Damage(
-        "failure taken out of paper/failures.md",
-        on_text("paper/failures.md", "seed 1: failed", "seed 1: left out"),
-        "stale",
-        "paper/failures.md",
-    ),
 ]
 
 ALL = [

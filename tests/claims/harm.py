@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from fseed.claims.seal import SEAL_FILE, build_seal, read_seal, write_seal
 from fseed.records import (
     CHOICES_FILE,
     CONFIG_FILE,
+    FAILURE_FILE,
     METRICS_FILE,
     PREDICTIONS_FILE,
     PROVENANCE_FILE,
@@ -28,6 +30,25 @@ RECORDS = "paper/records/study"
 SWEEP = f"{RECORDS}/first"
 Row = dict[str, Any]
 Change = Callable[[Any], object]
+Harm = Callable[[Path], object]
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One kind of damage. ``code`` must be among the findings, at a place that holds ``file``.
+
+    ``is_hidden``: whoever did it renews the seal and renders the documents, and is caught still.
+    """
+
+    kind: str
+    harm: Harm
+    code: str
+    file: str
+    is_hidden: bool = False
+
+
+def group(code: str, file: str, kinds: Mapping[str, Harm]) -> list[Damage]:
+    return [Damage(kind, done, code, file) for kind, done in kinds.items()]
 
 
 def folder_of(root: Path, arm: str, seed: int) -> Path:
@@ -173,6 +194,48 @@ def better_rows(rows: list[Any]) -> None:
         row["score"], row["is_right"] = 5.0, True
 
 
+def drop_training(root: Path) -> None:
+    """Cut every optimiser step of a run from its log, so that its tokens may be any."""
+    path = folder_of(root, "scalar_l10", 0) / METRICS_FILE
+    kept = [line for line in path.read_text().splitlines() if '"train"' not in line]
+    write_text_atomic(path, "\n".join(kept) + "\n")
+
+
+def hide_tokens(root: Path) -> None:
+    """Add a line that readers of the log might stop at, and report fewer tokens."""
+    path = folder_of(root, "scalar_l10", 0) / METRICS_FILE
+    write_text_atomic(path, path.read_text() + '{"step": 4}\n')
+    on_json("scalar_l10", 0, RESULT_FILE, lambda content: content.update(tokens=7))(root)
+
+
+def declare_failed(root: Path) -> None:
+    """Turn a finished run, scored at its end, into one that gives no number."""
+    path = folder_of(root, "scalar_l10", 0)
+    result = json.loads((path / RESULT_FILE).read_text())
+    (path / RESULT_FILE).unlink()
+    kept = {key: result[key] for key in ("schema_version", "run_id", "pair_key", "arm_key")}
+    failure = kept | {"class": "oom", "message": "out of memory", "last_step": STEPS}
+    write_json_atomic(path / FAILURE_FILE, failure)
+
+
+def link_record(root: Path) -> None:
+    """Let a record be a link to a file outside the archive."""
+    path = folder_of(root, "scalar_l10", 0) / RESULT_FILE
+    path.rename(root / "elsewhere.json")
+    path.symlink_to(root / "elsewhere.json")
+
+
+def empty_seeds(root: Path) -> None:
+    """Take the seeds off the manifest, and with them a seed off the records."""
+    on_study(lambda study: study.update(seeds=[]))(root)
+    for path in (root / SWEEP).rglob("s2-*"):
+        shutil.rmtree(path)
+
+
+def write(name: str, text: str) -> Callable[[Path], None]:
+    return lambda root: write_text_atomic(root / name, text)
+
+
 def best_evaluation(content: Any) -> None:
     """Report the end of training as an evaluation that was never made."""
     entry = json.loads(json.dumps(content["evaluations"][-1]))
@@ -225,3 +288,7 @@ def on_end(text: str) -> Callable[[Path], None]:
         write_text_atomic(path, f"{path.read_text()}\n{text}\n")
 
     return harm
+
+
+def on_readme(old: str, new: str) -> Harm:
+    return on_text("README.md", old, new)

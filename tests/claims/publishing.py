@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from fseed.claims.archive import archive_sweeps
 from fseed.claims.checking import render_claims
 from fseed.claims.manifest import MANIFEST_FILE, read_manifest
+from fseed.claims.raw import write_raw_list
 from fseed.config.schema import RunConfig
 from fseed.identity import Hashes, Identity, identify
 from fseed.records import (
@@ -33,6 +34,7 @@ from fseed.tasks.registry import get_task
 from fseed.tasks.scoring import add_items, pool_metrics
 from tests.configs import build_config
 
+RAW_FILE = "paper/simulations/power.csv"
 STEPS = 4
 NUM_EXAMPLES = 12
 ARMS = ("no_fs", "scalar_l10", "head_l8")
@@ -220,6 +222,8 @@ def publish(folder: Path) -> Path:
     write_manifest(root)
     write_text_atomic(root / "README.md", README)
     write_text_atomic(root / "paper/LOG.md", "# Log\n\nA note of +9.99 pp, 12 % and 3 s.\n")
+    write_text_atomic(root / RAW_FILE, "sweeps,power\n100,0.81\n")
+    write_raw_list(root)
     sweep = write_sweep(folder / "results" / "first")
     archive_sweeps(root, read_manifest(root), name="study", sweeps=[sweep])
     render_claims(root)

@@ -54,6 +54,9 @@ def test_the_command_is_not_registered_but_the_rule_is(tmp_path: Path) -> None:
         ({"role": "mian"}, "'mian' is none of main, control, exploratory, failure"),
         ({"seeds": [0, "1"]}, "seeds must list values of type int"),
         ({"seeds": [0, 0]}, "seeds names a value twice"),
+        ({"seeds": [False, 2]}, "seeds must list values of type int"),
+        ({"margin": float("nan")}, "margin must be a fraction above 0 and below 1"),
+        ({"margin": True}, "margin is True, not float"),
         ({"arms": ["scalar_l10"]}, "lacks no_fs"),
         ({"tasks": "hotpot"}, "tasks is 'hotpot', not list"),
         ({"registered": "last week"}, "'last week' is no date in ISO form"),
@@ -74,6 +77,13 @@ def test_a_wrong_entry_is_named(tmp_path: Path, changes: dict[str, Any], message
         ("schema_version: 1\nexperiments: [a]", "must be mappings"),
         ("schema_version: 1\nexperiments: {a b: {}}", "letters, digits and _"),
         ("a: [", "not valid YAML"),
+        ("schema_version: true", "schema_version True; this fseed reads 1"),
+        (
+            "schema_version: 1\nexperiments:\n  a: {rule: x, rule: y}",
+            ":3: the key 'rule' stands tw",
+        ),
+        ("schema_version: 1\nexperiments:\n  a: {}\n  a: {}", ":4: the key 'a' stands twice"),
+        ("schema_version: 1\nlogs: {README.md: x}", "a README.md makes claims"),
     ],
 )
 def test_a_wrong_file_is_named(tmp_path: Path, text: str, message: str) -> None:

@@ -16,6 +16,14 @@ from fseed.claims.numbers import find_unmarked
         ("loss 0.4 nats", "0.4 nats"),
         ("interval [-0.20, +0.55]", "[-0.20, +0.55]"),
         ("a drop of -3.1 percentage points", "-3.1 percentage points"),
+        ("gains 4.2\u202fpp", "4.2\u202fpp"),
+        ("a 4.2-fold gain", "4.2-fold"),
+        ("4.2\u00d7 of it", "4.2\u00d7"),
+        ("99,000 tokens per second", "99,000 tokens per second"),
+        ("with p = 0.003", "p = 0.003"),
+        ("a loss of 2.01", "loss of 2.01"),
+        ("<table><tr><td width=50>+9.90</td></tr></table>", "+9.90"),
+        ("<td>\n+9.90\n</td>", "+9.90"),
     ],
 )
 def test_a_number_with_a_measured_unit_is_a_result(text: str, found: str) -> None:
@@ -35,6 +43,8 @@ def test_a_number_with_a_measured_unit_is_a_result(text: str, found: str) -> Non
         "gains <!-- fseed: a/b.c -->4.2<!-- /fseed --> pp",
         "| arm | 95 % interval |\n|---|---|\n| none | - |",
         "| option | size |\n|---|---|\n| small | 12 |",
+        "<td width=50>none</td><img width=20>",
+        "| arm | sharp |\n|---|---|\n| a | 7 |",
         "step 3/4, ratio 1:2, [1, 2], round20",
     ],
 )
@@ -48,6 +58,17 @@ def test_every_number_of_a_result_table_is_a_result() -> None:
         (3, "+0.1"),
         (3, "100"),
     ]
+
+
+@pytest.mark.parametrize("heading", ["F1", "exact match", "score", "acc", "speed", "step ms"])
+def test_headings_that_name_something_measured(heading: str) -> None:
+    text = f"| arm | {heading} |\n|-|-|\n| a | 61.9 |\n"
+    assert [number.text for number in find_unmarked(text)] == ["61.9"]
+
+
+def test_hostile_texts_are_scanned_quickly() -> None:
+    for text in ("|" + "-" * 70 + "> | time", "```\n" * 20_000, "<td" * 20_000, "<td>" * 20_000):
+        find_unmarked(text)
 
 
 def test_an_excuse_is_told_with_the_number() -> None:

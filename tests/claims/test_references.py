@@ -50,6 +50,17 @@ def test_a_marker_alone_is_a_problem(text: str, line: int, problem: str) -> None
     assert read_marks(text).problems == [(line, problem)]
 
 
+def test_hostile_texts_are_read_quickly() -> None:
+    for text in ("<!-- fseed: " * 20_000, "<!--" * 20_000, f"<!-- fseed: x{' ' * 30_000}"):
+        assert read_marks(text).references == []
+        mask_marks(text)
+
+
+def test_a_mark_in_capitals_is_one() -> None:
+    (reference,) = read_marks("x <!-- FSEED: a.b -->1<!-- /FSEED -->").references
+    assert (reference.key, reference.text) == ("a.b", "1")
+
+
 def test_masks_keep_every_other_character_in_its_place() -> None:
     text = f"a `code` b\n```\nfenced\n```\nc {ONE} <!-- note --> d"
     masked = mask_marks(mask_code(text))

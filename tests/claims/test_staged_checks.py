@@ -77,6 +77,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("searched")
     root = folder / "checkout"
     write_manifest(root, MANIFEST | {"logs": {}, "experiments": {"study": EXPERIMENT}})
+    write_text_atomic(root / "README.md", "# A search\n")
     sweep = write_search(folder / "results" / "search")
     archive_sweeps(root, read_manifest(root), name="study", sweeps=[sweep])
     render_claims(root)
@@ -121,6 +122,10 @@ def drop_confirmation(root: Path) -> None:
     shutil.rmtree(root / FOLDER / "hotpot" / "confirm")
 
 
+def drop_seed(root: Path) -> None:
+    shutil.rmtree(next((root / FOLDER / "hotpot/confirm/scalar_l10").glob("s5-*")))
+
+
 def turn(state: str, reason: str) -> Callable[[Any], object]:
     return lambda line: line.update(state=state, reason=reason)
 
@@ -158,6 +163,14 @@ DAMAGE = {
     ),
     "decision dropped": (drop_decision, "head_l8 of task hotpot was planned and never decided on"),
     "confirmation dropped": (drop_confirmation, "scalar_l10 passed and has no run at confirm"),
+    "seed of the confirmation dropped": (
+        drop_seed,
+        "scalar_l10 of task hotpot has no record of seed 5 at confirm",
+    ),
+    "seed that was not planned": (
+        lambda root: write_run(root / FOLDER, plan("scalar_l10", 9, stage="confirm"), gain=12),
+        "seed 9 is none of stage confirm in the plan",
+    ),
     "plan deleted": (
         lambda root: (root / FOLDER / "plan.json").unlink(),
         "decisions without a plan",

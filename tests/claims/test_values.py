@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,15 @@ def test_units_and_digits(published: dict[str, Published]) -> None:
     ]:
         value = resolve(f"study/scalar_l10.{key}", published)
         assert (value.text, value.unit) == (text, unit)
+
+
+def test_a_number_that_rounds_to_zero_has_no_minus(published: dict[str, Published]) -> None:
+    rows = published["study"].collection.comparisons
+    tiny = [replace(row, difference=-1e-9, loss_difference=-1e-9, p_value=0.0) for row in rows]
+    collection = replace(published["study"].collection, comparisons=tiny)
+    changed = {"study": replace(published["study"], collection=collection)}
+    for field in ("difference:1", "loss_difference:1"):
+        assert resolve(f"study/scalar_l10.{field}", changed).text == "0.0"
 
 
 def test_an_interval_stands_in_brackets(published: dict[str, Published]) -> None:
@@ -75,6 +85,12 @@ def test_runs_and_experiments(published: dict[str, Published]) -> None:
         ("study/head_l8/s1.loss", "is failed and has no loss"),
         ("study/no_fs/s9.loss", "0 runs of study"),
         ("study/no_fs/s0.los", "has no 'los'; did you mean loss"),
+        ("study/scalar_l10.interval:7", "interval takes no digits; leave out :7"),
+        ("study/scalar_l10.num_examples:1", "num_examples takes no digits"),
+        ("study/scalar_l10.verdict:1", "verdict takes no digits"),
+        ("study/no_fs/s0.tokens:1", "tokens takes no digits"),
+        ("study.num_runs:7", "num_runs takes no digits"),
+        ("study.role:2", "role takes no digits"),
         ("study.num_run", "no field 'num_run'; did you mean num_runs"),
     ],
 )

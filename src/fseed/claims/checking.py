@@ -14,9 +14,12 @@ from fseed.claims.documents import (
 )
 from fseed.claims.experiment_checks import Published, check_experiment, load_published
 from fseed.claims.findings import Finding, error
-from fseed.claims.generated import FIGURES_FOLDER, TABLES_FOLDER, render_all
-from fseed.claims.manifest import RECORDS_FOLDER, Manifest, read_manifest
-from fseed.claims.references import read_marks
+from fseed.claims.generated import FIGURES_FOLDER, NOTICE, TABLES_FOLDER, render_all
+from fseed.claims.manifest import MANIFEST_FILE, RECORDS_FOLDER, Manifest, read_manifest
+from fseed.claims.numbers import find_unmarked
+from fseed.claims.raw import RAW_FOLDERS, RAW_LIST, check_raw
+from fseed.claims.references import NOT_A_RESULT, read_marks
+from fseed.record_schema import RecordError, check_size
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Report:
     num_experiments: int
     num_runs: int
     num_references: int
+    num_excused: int  # results that a mark says are none
 
 
 def check_claims(root: Path) -> Report:
@@ -40,14 +44,24 @@ def check_claims(root: Path) -> Report:
     for one in published.values():
         findings += check_experiment(root, one)
     findings += _check_folders(root, manifest)
+    findings += check_raw(root)
     findings += _check_generated(root, manifest, published)
     findings += check_documents(root, manifest, published)
-    texts = [read_document(root / path) for path in find_documents(root)]
+    found = find_documents(root)
+    texts = [read_document(root / path) for path in found]
+    claims = [
+        text
+        for path, text in zip(found, texts, strict=True)
+        if path not in GENERATED and path.as_posix() not in manifest.logs
+    ]
     return Report(
         findings,
         num_experiments=len(published),
         num_runs=sum(len(one.collection.runs) for one in published.values()),
         num_references=sum(len(read_marks(text).references) for text in texts),
+        num_excused=sum(
+            number.excuse == NOT_A_RESULT for text in claims for number in find_unmarked(text)
+        ),
     )
 
 
@@ -70,8 +84,10 @@ def render_claims(root: Path) -> tuple[list[Path], list[str]]:
     for path in changed:
         write_text_atomic(root / path, wanted[path])
     for path in _stray_files(root, wanted):
-        (root / path).unlink()
-        changed.append(path)
+        # what someone drew or wrote by hand is reported, and theirs to move
+        if NOTICE in (_read(root / path) or ""):
+            (root / path).unlink()
+            changed.append(path)
     return changed, unknown
 
 
@@ -87,12 +103,35 @@ def _load_all(root: Path, manifest: Manifest) -> tuple[dict[str, Published], lis
 
 
 def _check_folders(root: Path, manifest: Manifest) -> list[Finding]:
-    """Report records of experiments that nobody registered."""
-    folders = sorted((root / RECORDS_FOLDER).glob("*/"))
+    """Report records of experiments that nobody registered, and files that nothing speaks for."""
+    findings: list[Finding] = []
+    for path in sorted((root / RECORDS_FOLDER).glob("*")):
+        if path.is_dir() and path.name not in manifest.experiments and path.name[0] != ".":
+            text = "is in no entry of the manifest"
+            findings.append(error("unregistered_run", path.relative_to(root), text))
+        elif not path.is_dir():
+            text = "belongs to no experiment"
+            findings.append(error("unlisted_file", path.relative_to(root), text))
+    for path in _unknown_files(root, manifest):
+        text = "is no document, no record, no generated file and no listed raw file"
+        findings.append(error("unlisted_file", path, text))
+    return findings
+
+
+def _unknown_files(root: Path, manifest: Manifest) -> list[Path]:
+    """Return files below paper/ that no check reads; those in its known folders are told there."""
+    known = {RECORDS_FOLDER, str(TABLES_FOLDER), str(FIGURES_FOLDER)}
+    known |= {f"paper/{name}" for name in RAW_FOLDERS}
+    read = {MANIFEST_FILE, RAW_LIST.as_posix(), *manifest.logs}
+    read |= {path.as_posix() for path in find_documents(root)}
+    found = [path.relative_to(root) for path in sorted((root / "paper").rglob("*"))]
     return [
-        error("unregistered_run", folder.relative_to(root), "is in no entry of the manifest")
-        for folder in folders
-        if folder.name not in manifest.experiments and not folder.name.startswith(".")
+        path
+        for path in found
+        if "/".join(path.parts[:2]) not in known
+        and path.as_posix() not in read
+        and path.name[0] != "."
+        and not (root / path).is_dir()
     ]
 
 
@@ -101,23 +140,27 @@ def _check_generated(
 ) -> list[Finding]:
     wanted = render_all(manifest, published)
     stale = [path for path, text in wanted.items() if _read(root / path) != text]
-    stale += _stray_files(root, wanted)
     text = "is not what the records give; run python -m fseed.check render"
-    return [error("stale", path, text) for path in stale]
+    strange = "was not generated from records; only what was may lie here"
+    return [error("stale", path, text) for path in stale] + [
+        error("stale", path, strange) for path in _stray_files(root, wanted)
+    ]
 
 
 def _stray_files(root: Path, wanted: Mapping[Path, str]) -> list[Path]:
-    """Return tables and figures of experiments that the manifest no longer has."""
+    """Return what lies among tables and figures and is none of an experiment."""
     found = [
         path.relative_to(root)
-        for folder, pattern in ((TABLES_FOLDER, "*.md"), (FIGURES_FOLDER, "*.svg"))
-        for path in sorted((root / folder).glob(pattern))
+        for folder in (TABLES_FOLDER, FIGURES_FOLDER)
+        for path in sorted((root / folder).rglob("*"))
+        if not path.is_dir() and path.name[0] != "."
     ]
     return [path for path in found if path not in wanted]
 
 
 def _read(path: Path) -> str | None:
     try:
+        check_size(path)
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+    except (OSError, RecordError, UnicodeDecodeError):
         return None

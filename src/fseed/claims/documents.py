@@ -1,7 +1,8 @@
-"""README.md and paper/*.md: which of them make claims, and whether the claims hold."""
+"""README.md and *.md below paper/: which of them make claims, and whether the claims hold."""
 
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from fseed.claims.experiment_checks import Published
@@ -9,6 +10,7 @@ from fseed.claims.findings import Finding, error
 from fseed.claims.generated import FAILURES_FILE, render_tables
 from fseed.claims.manifest import Manifest
 from fseed.claims.numbers import find_unmarked
+from fseed.claims.raw import RAW_FOLDERS
 from fseed.claims.references import (
     NOT_RECORDED,
     SOURCE,
@@ -19,31 +21,46 @@ from fseed.claims.references import (
 )
 from fseed.claims.values import PERCENT, POINTS, resolve, rows_of
 from fseed.errors import UserError
+from fseed.record_schema import RecordError, check_size
 from fseed.results.comparison import Comparison
 
 MUTATIONS_FILE = Path("paper/mutations.md")
-# whole files that a command writes; each is compared with what the command gives now
+# whole files that a command writes: the check compares failures.md with what render gives now, and
+# tests/claims/test_mutations.py does the same for mutations.md, which needs the damaged studies
 GENERATED = (FAILURES_FILE, MUTATIONS_FILE)
-_LINK = re.compile(r"!?\[[^\]]*\]\(\s*<?([^)\s>]+)>?[^)]*\)")
+_NO_DOCUMENTS = {("paper", name) for name in ("records", "tables", *RAW_FOLDERS)}
+_LINKS = (
+    re.compile(r"!?\[[^\]]*\]\(\s*<?([^)\s>]+)>?[^)]*\)"),
+    re.compile(r"^ {0,3}\[[^\]^][^\]]*\]:\s*<?([^\s>]+)", re.MULTILINE),
+    re.compile(r"<[a-z][^<>]*\s(?:src|href)=[\"']?([^\s\"'<>]+)", re.IGNORECASE),
+)
 _EXTERNAL = re.compile(r"[a-z][a-z0-9+.-]*:|#|//", re.IGNORECASE)
 _UNIT_WORDS = {
     **{"%": PERCENT, "percent": PERCENT},
     **{"pp": POINTS, "percentage points": POINTS, "percentage point": POINTS},
 }
-_UNIT_BEHIND = re.compile(r"[ \u00a0]?(%|percent\b(?!age)|pp\b|percentage points?\b)")
+_UNIT_BEHIND = re.compile(
+    r"(?:[\s*_\u200b]|&\w+;){0,6}"
+    r"(%|percent\b(?!age)|pp\b|percentage points?\b|(?:ms|s|h|min|nats|GiB|x|times)\b)"
+)
 
 
 def find_documents(root: Path) -> list[Path]:
-    """Return README.md and paper/*.md below ``root``, relative to it."""
-    found = [root / "README.md", *sorted((root / "paper").glob("*.md"))]
-    return [path.relative_to(root) for path in found if path.is_file()]
+    """Return README.md and the texts below paper/, relative to ``root``.
+
+    Records, tables and raw output are none.
+    """
+    found = [root / "README.md", *sorted((root / "paper").rglob("*.[mM][dD]"))]
+    found = [path.relative_to(root) for path in found]
+    return [path for path in found if path.parts[:2] not in _NO_DOCUMENTS]
 
 
 def read_document(path: Path) -> str:
     """Return the text of a document; UserError when it is no UTF-8."""
     try:
+        check_size(path)
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
+    except (OSError, UnicodeDecodeError, RecordError) as problem:
         raise UserError(f"{path} cannot be read: {problem}") from problem
 
 
@@ -63,7 +80,7 @@ def check_documents(
         findings += [error("reference", f"{path}:{line}", told) for line, told in marks.problems]
         for reference in marks.references:
             findings += _check_reference(reference, text, path=path, published=published)
-        findings += _check_unmarked(root, path, text)
+        findings += _check_unmarked(root, path, text, logs=manifest.logs)
     findings += _missing_logs(root, manifest)
     return findings + list(_unquoted(quoted, published))
 
@@ -106,14 +123,26 @@ def _check_reference(
     elif reference.text != wanted:
         told = f"{reference.key} is {wanted}, the document says {reference.text.strip()}"
         yield error("number", place, told)
+    before = text[text.rfind("<!--", 0, reference.start) - 1]
+    after = text[reference.closed_at : reference.closed_at + 2]
+    if before in "-+−.,0123456789" or re.match(r"[.,]?\d", after):
+        yield error("number", place, f"{reference.key} has {before + after!r} around it")
     behind = _UNIT_BEHIND.match(text, reference.closed_at)
     unit = resolve(reference.key, published).unit if reference.table is None else None
-    if behind is not None and _UNIT_WORDS[behind[1]] != unit:
+    told_unit = _UNIT_WORDS.get(behind[1], behind[1]) if behind is not None else unit
+    if behind is not None and told_unit != unit and (unit or told_unit in (PERCENT, POINTS)):
         told = f"{reference.key} is in {unit or 'no unit'}, the document says {behind[1]}"
         yield error("unit", place, told)
 
 
-def _check_unmarked(root: Path, path: Path, text: str) -> Iterator[Finding]:
+def _claiming(root: Path, logs: Collection[str]) -> list[Path]:
+    """Return the documents that are checked themselves: such a one is no source."""
+    return [path for path in find_documents(root) if path.as_posix() not in logs]
+
+
+def _check_unmarked(
+    root: Path, path: Path, text: str, *, logs: Collection[str]
+) -> Iterator[Finding]:
     """Report results outside references that no mark speaks for, and marks that tell nothing."""
     for number in find_unmarked(text):
         place, excuse = f"{path}:{number.line}", number.excuse
@@ -125,7 +154,10 @@ def _check_unmarked(root: Path, path: Path, text: str) -> Iterator[Finding]:
             )
         elif excuse.startswith(SOURCE):
             source = excuse.removeprefix(SOURCE).strip()
-            if not (root / source).is_file():
+            inside = source.startswith("paper/") and ".." not in source
+            if not inside or Path(source) in _claiming(root, logs):
+                yield error("link", place, f"source {source} is no raw output below paper/")
+            elif not os.path.isfile(root / source):
                 yield error("link", place, f"source {source} does not exist")
             elif not _holds(root / source, number.text):
                 yield error("number", place, f"{number.text!r} does not occur in {source}")
@@ -143,9 +175,13 @@ def _holds(source: Path, number: str) -> bool:
 def _check_links(root: Path, path: Path, text: str) -> Iterator[Finding]:
     """Report links to files that do not exist; other sites are not visited."""
     masked = mask_code(text)
-    for match in _LINK.finditer(masked):
+    for match in (match for pattern in _LINKS for match in pattern.finditer(masked)):
         target = match[1].split("#")[0]
-        if target and not _EXTERNAL.match(match[1]) and not (root / path.parent / target).exists():
+        if (
+            target
+            and not _EXTERNAL.match(match[1])
+            and not os.path.exists(root / path.parent / target)
+        ):
             line = masked.count("\n", 0, match.start()) + 1
             yield error("link", f"{path}:{line}", f"{match[1]} does not exist")
 

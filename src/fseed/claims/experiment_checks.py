@@ -1,6 +1,7 @@
 """Is an experiment what was registered: files, arms, seeds, pairs, outcomes?"""
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,13 +21,17 @@ from fseed.claims.seal import (
     row_name,
 )
 from fseed.claims.staged_checks import check_staged
-from fseed.record_schema import RecordError
+from fseed.record_schema import MAX_BYTES, RecordError
 from fseed.records import PREDICTIONS_FILE, PROVENANCE_FILE, RESULT_FILE, is_run_dir
 from fseed.results.collection import Collection, collect_runs
 from fseed.results.pairs import Arm, build_arms
 from fseed.results.runs import HASHES, Run
+from fseed.results.staged import sweep_folder
 
+# both follow from the data alone
+_PAIR_ANSWERS = ("constant_baseline", "copy_baseline")
 _PAIR_SPENT = ("steps", "tokens", "answer_tokens")
+_READ_TWICE = ("same_layer", "repeat_prompt")  # controls whose records count both readings
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,13 @@ def load_published(root: Path, experiment: Experiment) -> tuple[Published | None
             return None, [Finding("note", "planned", MANIFEST_FILE, text)]
         text = f"{experiment.name} has no records at {experiment.folder}"
         return None, [error("missing_run", MANIFEST_FILE, text)]
+    odd = [path for path in (folder, *folder.rglob("*")) if not _is_plain(path)]
+    if odd:
+        text = "is a link, a pipe, unreadable, or larger than any record; nothing here was read"
+        return None, [error("unlisted_file", path.relative_to(root), text) for path in odd]
+    if experiment.planned:
+        text = f"{experiment.name} has records; take planned: true off its entry"
+        return None, [error("registration", MANIFEST_FILE, text)]
     collection = collect_runs([folder], margin=experiment.margin)
     try:
         return Published(experiment, collection, read_seal(folder)), []
@@ -55,6 +67,12 @@ def load_published(root: Path, experiment: Experiment) -> tuple[Published | None
         return Published(experiment, collection, None), [
             error("unreadable_archive", place, str(problem))
         ]
+
+
+def _is_plain(path: Path) -> bool:
+    if path.is_symlink() or not os.access(path, os.R_OK):
+        return False
+    return path.is_dir() or (path.is_file() and path.stat().st_size <= MAX_BYTES)
 
 
 def check_experiment(root: Path, published: Published) -> list[Finding]:
@@ -67,6 +85,7 @@ def check_experiment(root: Path, published: Published) -> list[Finding]:
     findings = [
         *_check_files(seal, folder, experiment),
         *_check_registration(seal, experiment),
+        *_check_seeds(collection, experiment, root),
         *_check_dates(collection, experiment, root),
         *_check_complete(collection, experiment, root),
     ]
@@ -104,6 +123,16 @@ def _check_registration(seal: Seal, experiment: Experiment) -> Iterator[Finding]
             yield error("registration", MANIFEST_FILE, f"{text} were archived, is {_short(value)}")
 
 
+def _check_seeds(collection: Collection, experiment: Experiment, root: Path) -> Iterator[Finding]:
+    """Report runs whose seeds nothing registers: neither the manifest nor the plan of a sweep."""
+    planned = {sweep.folder.resolve() for sweep in collection.sweeps if sweep.plan is not None}
+    for run in collection.runs if not experiment.seeds else ():
+        folder = sweep_folder(run)
+        if folder is None or folder.resolve() not in planned:
+            text = f"{experiment.name}.seeds is empty, and no plan.json of a staged sweep lists it"
+            yield error("registration", _place(run, root), text)
+
+
 def _short(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
@@ -115,7 +144,8 @@ def _check_dates(collection: Collection, experiment: Experiment, root: Path) -> 
     registered = told if told.tzinfo is not None else told.replace(tzinfo=UTC)
     for run in collection.runs:
         started = run.record.provenance.get("started_at")
-        if started is None:
+        if started is None and not run.record.provenance:
+            # it failed before it had read its data
             continue
         try:
             start = datetime.fromisoformat(str(started))
@@ -178,7 +208,11 @@ def _check_pair(run: Run, base: Run, root: Path) -> Iterator[Finding]:
             text = f"{key} differs from that of {other}"
             yield error("pair", f"{place}/{PROVENANCE_FILE}", text)
     first, second = run.record.result or {}, base.record.result or {}
-    for key in _PAIR_SPENT:
+    for key in _PAIR_ANSWERS:
+        if first.get(key) != second.get(key):
+            yield error("pair", f"{place}/{RESULT_FILE}", f"{key} differs from that of {other}")
+    is_twice = run.settings.get("control.kind") in _READ_TWICE
+    for key in _PAIR_SPENT[:1] if is_twice else _PAIR_SPENT:
         if first.get(key) != second.get(key):
             text = f"{first.get(key)} {key}, {second.get(key)} in {other}"
             yield error("budget", f"{place}/{RESULT_FILE}", text)

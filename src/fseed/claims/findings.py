@@ -54,7 +54,12 @@ class Finding:
 
     def __str__(self) -> str:
         """Return the line as it is printed."""
-        return f"{self.level:6} {self.place}: {self.text} [{self.code}]"
+        return f"{self.level:6} {_printable(self.place)}: {_printable(self.text)} [{self.code}]"
+
+
+def _printable(text: str) -> str:
+    """Keep one line: names of files may hold line breaks and escape codes."""
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def error(code: str, place: Path | str, text: str) -> Finding:

@@ -39,7 +39,7 @@ class Experiment:
     """One entry. ``registered`` is a UTC date or time in ISO form, ``arms`` includes no_fs.
 
     ``margin`` is the difference that counts as none, a fraction. A staged sweep names its seeds in
-    plan.json, so ``seeds`` may be empty there.
+    plan.json, so ``seeds`` may be empty for such sweeps and for no others.
     """
 
     name: str
@@ -85,21 +85,44 @@ def read_manifest(root: Path) -> Manifest:
     path = root / MANIFEST_FILE
     try:
         content = read_mapping(path)
+        _refuse_duplicates(path)
     except FileNotFoundError as problem:
         raise UserError(f"{path}: no such file; give a checkout with --root") from problem
     except (OSError, RecordError) as problem:
         raise UserError(f"{path}: {one_line(problem)}") from problem
-    if content.get("schema_version") != SCHEMA_VERSION:
-        version = content.get("schema_version")
+    version = content.get("schema_version")
+    if type(version) is not int or version != SCHEMA_VERSION:
         raise UserError(f"{path}: schema_version {version!r}; this fseed reads {SCHEMA_VERSION}")
     _check_keys(path, content, allowed=("schema_version", "logs", "experiments"), place="top level")
     logs, entries = content.get("logs") or {}, content.get("experiments") or {}
     if not isinstance(logs, dict) or not isinstance(entries, dict):
         raise UserError(f"{path}: logs and experiments must be mappings by path and by name")
+    if any(Path(str(name)).name == "README.md" for name in logs):
+        raise UserError(f"{path}: a README.md makes claims; it cannot be one of logs")
     experiments = {
         str(name): _read_entry(path, str(name), entry) for name, entry in entries.items()
     }
     return Manifest(experiments, {str(name): str(reason) for name, reason in logs.items()})
+
+
+def _refuse_duplicates(path: Path) -> None:
+    """Raise UserError for a key that stands twice: YAML would keep the last and say nothing."""
+    import yaml
+
+    nodes = [yaml.compose(path.read_bytes(), Loader=yaml.SafeLoader)]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, yaml.SequenceNode):
+            nodes += node.value
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                line = key.start_mark.line + 1
+                raise UserError(f"{path}:{line}: the key {key.value!r} stands twice in one mapping")
+            seen.add(key.value)
+            nodes.append(value)
 
 
 def digest(content: Mapping[str, Any]) -> str:
@@ -121,7 +144,7 @@ def _read_entry(path: Path, name: str, entry: Any) -> Experiment:
         # YAML turns what looks like a date into one
         entry = {**entry, "registered": date.isoformat()}
     for key, kind in kinds.items():
-        if key in entry and not isinstance(entry[key], kind):
+        if key in entry and type(entry[key]) is not kind:
             raise UserError(f"{path}: {place}.{key} is {entry[key]!r:.60}, not {kind.__name__}")
     _check_values(path, place, entry)
     return Experiment(name=name, **entry)
@@ -132,11 +155,14 @@ def _check_values(path: Path, place: str, entry: Mapping[str, Any]) -> None:
         role = entry["role"]
         near = did_you_mean(role, ROLES)
         raise UserError(f"{path}: {place}.role {role!r} is none of {', '.join(ROLES)}{near}")
+    # a bool is an int to isinstance, and seed True would be seed 1
     for key, kind in (("tasks", str), ("arms", str), ("seeds", int)):
-        if not all(isinstance(value, kind) for value in entry[key]):
+        if not all(type(value) is kind for value in entry[key]):
             raise UserError(f"{path}: {place}.{key} must list values of type {kind.__name__}")
         if len(set(entry[key])) != len(entry[key]):
             raise UserError(f"{path}: {place}.{key} names a value twice")
+    if not 0 < entry.get("margin", DEFAULT_MARGIN) < 1:
+        raise UserError(f"{path}: {place}.margin must be a fraction above 0 and below 1")
     if "no_fs" not in entry["arms"]:
         raise UserError(f"{path}: {place}.arms lacks no_fs, the baseline")
     try:

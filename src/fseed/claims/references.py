@@ -16,15 +16,16 @@ number.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 NOT_A_RESULT = "not a result"
 NOT_RECORDED = "not recorded"
 SOURCE = "source "
 TABLE = "table "
-_MARK = re.compile(r"<!--\s*(?P<end>/)?fseed\b:?\s*(?P<key>.*?)\s*-->", re.DOTALL)
-_FENCE = re.compile(r"^(?P<fence>```+|~~~+).*?^(?P=fence)[`~]*\s*$", re.MULTILINE | re.DOTALL)
+_MARK = re.compile(r"<!--\s*(?P<end>/)?fseed\b:?(?P<key>.*)-->", re.DOTALL | re.IGNORECASE)
+_COMMENT_LINE = re.compile(r" {0,3}<!--(?!.*-->)")
+_FENCE = re.compile(r"[\s>]*(```+(?=[^`]*$)|~~~+)(.*)")
 _INLINE = re.compile(r"(?<!`)(`+)(?!`)[^\n]*?(?<!`)\1(?!`)")
 
 
@@ -59,7 +60,7 @@ def read_marks(text: str) -> Marks:
     found: list[Reference] = []
     problems: list[tuple[int, str]] = []
     opened: re.Match[str] | None = None
-    for mark in _MARK.finditer(mask_code(text)):
+    for mark in _find_marks(mask_code(text)):
         line = line_of(text, mark.start())
         if mark["end"]:
             if opened is None:
@@ -67,12 +68,12 @@ def read_marks(text: str) -> Marks:
             else:
                 found.append(_reference(text, opened, mark))
             opened = None
-        elif not is_excuse(mark["key"]):
+        elif not is_excuse(_key(mark)):
             if opened is not None:
-                problems.append((line_of(text, opened.start()), f"{opened['key']} has no end"))
+                problems.append((line_of(text, opened.start()), f"{_key(opened)} has no end"))
             opened = mark
     if opened is not None:
-        problems.append((line_of(text, opened.start()), f"{opened['key']} has no end"))
+        problems.append((line_of(text, opened.start()), f"{_key(opened)} has no end"))
     return Marks(found, problems)
 
 
@@ -86,14 +87,14 @@ def read_excuses(text: str) -> dict[int, str]:
     masked = mask_code(text)
     lines = masked.split("\n")
     excuses: dict[int, str] = {}
-    for mark in _MARK.finditer(masked):
-        if not mark["end"] and is_excuse(mark["key"]):
+    for mark in _find_marks(masked):
+        if not mark["end"] and is_excuse(_key(mark)):
             line = line_of(masked, mark.start())
-            excuses[line] = mark["key"]
+            excuses[line] = _key(mark)
             is_alone = lines[line - 1].strip() == mark.group()
             below = line + 1
             while is_alone and below <= len(lines) and lines[below - 1].strip():
-                excuses[below] = mark["key"]
+                excuses[below] = _key(mark)
                 below += 1
     return excuses
 
@@ -107,9 +108,22 @@ def replace_texts(text: str, changes: Iterable[tuple[Reference, str]]) -> str:
 
 def mask_code(text: str) -> str:
     """Return the text with fenced and inline code blanked, every other character in its place."""
-    for pattern in (_FENCE, _INLINE):
-        text = pattern.sub(lambda match: blank(match.group()), text)
-    return text
+    return _INLINE.sub(lambda match: blank(match.group()), _mask_fences(text))
+
+
+def _mask_fences(text: str) -> str:
+    opened, is_comment, lines = "", False, []
+    for line in text.split("\n"):
+        # a fence in a comment is neither shown nor a fence
+        fence = None if is_comment else _FENCE.match(line)
+        if is_comment or (not opened and _COMMENT_LINE.match(line)):
+            is_comment = "-->" not in line
+        lines.append(blank(line) if opened or fence else line)
+        if fence and not opened:
+            opened = fence[1]
+        elif fence and fence[1].startswith(opened) and not fence[2].strip():
+            opened = ""
+    return "\n".join(lines)
 
 
 def mask_marks(text: str) -> str:
@@ -117,7 +131,9 @@ def mask_marks(text: str) -> str:
     for reference in reversed(read_marks(text).references):
         inside = blank(text[reference.start : reference.end])
         text = text[: reference.start] + inside + text[reference.end :]
-    return re.sub(r"<!--.*?-->", lambda match: blank(match.group()), text, flags=re.DOTALL)
+    for start, end in reversed(list(_find_comments(text))):
+        text = text[:start] + blank(text[start:end]) + text[end:]
+    return text
 
 
 def blank(text: str) -> str:
@@ -130,8 +146,27 @@ def line_of(text: str, position: int) -> int:
     return text.count("\n", 0, position) + 1
 
 
+def _find_comments(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where comments begin and end; by hand, as a pattern takes hours on hostile texts."""
+    start = text.find("<!--")
+    while start >= 0 and (end := text.find("-->", start + 4)) >= 0:
+        yield start, end + 3
+        start = text.find("<!--", end + 3)
+
+
+def _find_marks(text: str) -> Iterator[re.Match[str]]:
+    for start, end in _find_comments(text):
+        mark = _MARK.fullmatch(text, start, end)
+        if mark is not None:
+            yield mark
+
+
+def _key(mark: re.Match[str]) -> str:
+    return mark["key"].strip()
+
+
 def _reference(text: str, opened: re.Match[str], closed: re.Match[str]) -> Reference:
     start, end = opened.end(), closed.start()
     line = line_of(text, opened.start())
     begins = opened.start() == 0 or text[opened.start() - 1] == "\n"
-    return Reference(opened["key"], text[start:end], line, start, end, closed.end(), begins)
+    return Reference(_key(opened), text[start:end], line, start, end, closed.end(), begins)

@@ -30,6 +30,8 @@ def check_run(run: Run, seal: Seal, folder: Path, *, prefix: Path | None = None)
     name = relative(run.record.path, folder)
     place = (prefix if prefix is not None else folder) / name
     findings = list(_check_status(run, seal, name=name, place=place))
+    if run.status == "failed":
+        findings += guarded(_check_failure(run, place), code="status", place=place)
     if run.status == "unreadable" or not run.settings:
         return findings
     findings += _check_place(run, place)
@@ -51,6 +53,32 @@ def _check_status(run: Run, seal: Seal, *, name: str, place: Path) -> Iterator[F
         yield error("status", place, f"is {run.status}: {run.reason}")
     elif run.status != archived:
         yield error("status", place, f"is {run.status}, was {archived} when it was archived")
+
+
+def _check_failure(run: Run, place: Path) -> Iterator[Finding]:
+    """Report a failure of a run that was scored at its end: a number that someone did not want."""
+    path = run.record.path / METRICS_FILE
+    rows = read_metrics(path)[0] if path.is_file() else []
+    scored = {
+        (row.get("step"), row.get("split")) for row in rows if row.get("kind") == "evaluation"
+    }
+    last = _last_step(run, rows)
+    wanted = {"validation", "test"} if run.settings.get("budget.test") else {"validation"}
+    if last is not None and all((last, split) in scored for split in wanted):
+        text = (
+            f"is told to have failed, and {METRICS_FILE} holds the evaluation after its last step"
+        )
+        yield error("status", place, f"{text} ({last})")
+
+
+def _last_step(run: Run, rows: Sequence[Mapping[str, Any]]) -> int | None:
+    """Return the step at which the budget ends, None where training did not come so far."""
+    steps, tokens = run.settings.get("budget.steps"), run.settings.get("budget.tokens")
+    if steps is not None:
+        return steps
+    trained = [row for row in rows if row.get("kind") == "train"]
+    spent = sum(row["tokens"] for row in trained)
+    return trained[-1]["step"] if tokens is not None and trained and spent >= tokens else None
 
 
 def _check_place(run: Run, place: Path) -> Iterator[Finding]:
@@ -123,9 +151,13 @@ def _check_spent(run: Run, place: Path) -> Iterator[Finding]:
         text = f"{result['steps']} steps, the configuration says {planned}"
         yield error("budget", place / RESULT_FILE, text)
     try:
-        rows = [r for r in read_metrics(run.record.path / METRICS_FILE)[0] if r["kind"] == "train"]
-    except (OSError, KeyError):
+        rows = [
+            r for r in read_metrics(run.record.path / METRICS_FILE)[0] if r.get("kind") == "train"
+        ]
+    except OSError:
         return
+    if not rows and result["steps"]:
+        yield error("budget", place / METRICS_FILE, "tells no optimiser step")
     if rows and rows[-1]["step"] != result["steps"]:
         text = f"ends at step {rows[-1]['step']}, {RESULT_FILE} at {result['steps']}"
         yield error("budget", place / METRICS_FILE, text)

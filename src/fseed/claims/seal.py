@@ -2,7 +2,9 @@
 
 It lies beside the records of an experiment and holds the registration, the SHA-256 of every file,
 the state of every run, the keys that identity left out, and the outcome of every row. The seal
-tells that a file changed; the other checks recompute, so that a renewed seal hides nothing.
+tells that a file changed. Under a renewed seal the other checks still compute scores, ids, budgets,
+pairs and verdicts again; what follows from nothing else (seconds, memory, gates, versions, dates,
+the commands, training losses) only the seal protects.
 """
 
 import hashlib
@@ -14,7 +16,7 @@ from typing import Any
 
 from fseed.atomic import write_json_atomic
 from fseed.claims.manifest import Experiment, digest
-from fseed.record_schema import RecordError
+from fseed.record_schema import RecordError, check_size
 from fseed.results.collection import Collection
 from fseed.results.comparison import Comparison
 
@@ -77,10 +79,11 @@ def read_seal(folder: Path) -> Seal:
     """Read archive.json; RecordError when it is missing, damaged or of another version."""
     path = folder / SEAL_FILE
     try:
+        check_size(path)
         content = json.loads(path.read_bytes())
     except FileNotFoundError as problem:
         raise RecordError("is missing") from problem
-    except (OSError, ValueError) as problem:
+    except (OSError, RecursionError, ValueError) as problem:
         raise RecordError(f"cannot be read: {problem}") from problem
     if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
         version = content.get("schema_version") if isinstance(content, dict) else None

@@ -29,6 +29,7 @@ def check_staged(collection: Collection, experiment: Experiment, root: Path) -> 
                 yield from _check_input(decision, given, runs, root)
         yield from _decide_again(sweep, sweep.plan, root)
         yield from _check_next_stage(sweep, sweep.plan, collection, root)
+        yield from _check_seeds(sweep, sweep.plan, collection, root)
 
 
 def _check_arms(
@@ -103,17 +104,39 @@ def _check_next_stage(
 ) -> Iterator[Finding]:
     """Report arms that passed a stage and were not run at the next."""
     stages = [stage.name for stage in plan.stages]
-    folder = sweep.folder.resolve()
-    ran = {
-        (run.labels[0], run.labels[3], run.arm_key)
-        for run in collection.runs
-        if run.record.path.resolve().is_relative_to(folder)
-    }
+    runs = _runs_of(sweep, collection)
+    ran = {(run.labels[0], run.labels[3], run.arm_key) for run in runs}
     for one in sweep.decisions:
         following = stages[stages.index(one.stage) + 1 :][:1] if one.stage in stages else []
         if one.state == "passed" and following and (one.task, *following, one.arm_key) not in ran:
             place = f"{_place(one.path, root)}:{one.line}"
             yield error("missing_run", place, f"{one.arm} passed and has no run at {following[0]}")
+
+
+def _check_seeds(
+    sweep: StagedSweep, plan: StagedPlan, collection: Collection, root: Path
+) -> Iterator[Finding]:
+    """Compare the seeds of runs with the plan; the last stage drops none, so all must be there."""
+    seeds = {stage.name: set(stage.seeds) for stage in plan.stages}
+    last = plan.stages[-1].name if plan.stages else None
+    found: dict[tuple[str, str], set[int | None]] = {}
+    for run in _runs_of(sweep, collection):
+        task, stage = run.labels[0], run.labels[3]
+        if run.seed not in seeds.get(stage, ()):
+            text = f"seed {run.seed} is none of stage {stage} in the plan"
+            yield error("unregistered_run", _place(run.record.path, root), text)
+        if stage == last:
+            found.setdefault((task, run.arm), set()).add(run.seed)
+    for (task, arm), ran in found.items():
+        for seed in sorted(seeds[str(last)] - ran):
+            text = f"arm {arm} of task {task} has no record of seed {seed} at {last}"
+            yield error("missing_run", _place(sweep.folder, root), text)
+
+
+def _runs_of(sweep: StagedSweep, collection: Collection) -> list[Run]:
+    folder = sweep.folder.resolve()
+    runs = collection.runs
+    return [run for run in runs if run.record.path.resolve().is_relative_to(folder)]
 
 
 def _place(path: Path, root: Path) -> str:

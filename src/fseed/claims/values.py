@@ -63,7 +63,7 @@ def resolve(key: str, published: Mapping[str, Published]) -> Value:
     digits = int(match["digits"]) if match["digits"] is not None else None
     one = published[name]
     if not parts:
-        return _of_experiment(one, field)
+        return _of_experiment(one, field, digits=digits)
     if any(_SEED.fullmatch(part) for part in parts):
         return _of_run(_find_run(one, parts), field, digits=digits)
     return _of_row(find_row(one, parts), field, digits=digits)
@@ -101,11 +101,13 @@ def _find_run(published: Published, parts: list[str]) -> Run:
     return found[0]
 
 
-def _of_experiment(published: Published, field: str) -> Value:
+def _of_experiment(published: Published, field: str, *, digits: int | None) -> Value:
     counts = published.collection.counts
     known = {"num_runs": len(published.collection.runs)} | {
         f"num_{status}": counts.get(status, 0) for status in ("finished", "failed", "invalid")
     }
+    if field in (*known, "registered", "role"):
+        _refuse_digits(field, digits)
     if field in known:
         return Value(plain(known[field]))
     if field in ("registered", "role"):
@@ -118,6 +120,8 @@ def _of_run(run: Run, field: str, *, digits: int | None) -> Value:
         raise UserError(f"{run.record.path.name} is {run.status} and has no {field}")
     result = run.record.result or {}
     if field in _RUN_COSTS:
+        if not isinstance(result.get(field), float):
+            _refuse_digits(field, digits)
         return Value(plain(result.get(field), digits=digits))
     scores = run.first if field.startswith("first_") else run.last
     name = field.removeprefix("first_")
@@ -131,6 +135,7 @@ def _of_run(run: Run, field: str, *, digits: int | None) -> Value:
 
 def _of_row(row: Comparison, field: str, *, digits: int | None) -> Value:
     if field in _JOINED:
+        _refuse_digits(field, digits)
         text = _JOINED[field](row)
         return Value(text, POINTS if text.startswith("[") else None)
     known = [entry.name for entry in fields(Comparison)]
@@ -144,15 +149,16 @@ def _of_row(row: Comparison, field: str, *, digits: int | None) -> Value:
         return Value(_percent(value, digits=digits), PERCENT)
     if field in _POINT_FIELDS:
         places = 2 if digits is None else digits
-        return Value(f"{100 * value:+.{places}f}", POINTS)
+        return Value(_unsigned_zero(f"{100 * value:+.{places}f}"), POINTS)
     return Value(_plain_field(field, value, digits=digits))
 
 
 def _plain_field(field: str, value: Any, *, digits: int | None) -> str:
     if field == "loss_difference":
-        return f"{value:+.{4 if digits is None else digits}f}"
+        return _unsigned_zero(f"{value:+.{4 if digits is None else digits}f}")
     if isinstance(value, float):
-        return f"{value:.3g}" if digits is None else f"{value:.{digits}f}"
+        return _unsigned_zero(f"{value:.3g}" if digits is None else f"{value:.{digits}f}")
+    _refuse_digits(field, digits)
     return str(value) if isinstance(value, str | bool) else plain(value)
 
 
@@ -160,3 +166,13 @@ def _percent(fraction: float | None, *, digits: int | None) -> str:
     if fraction is None:
         return MISSING
     return f"{100 * fraction:.{2 if digits is None else digits}f}"
+
+
+def _unsigned_zero(text: str) -> str:
+    """Drop the sign of a negative number that rounds to zero."""
+    return text.removeprefix("-") if text.startswith("-") and float(text) == 0 else text
+
+
+def _refuse_digits(field: str, digits: int | None) -> None:
+    if digits is not None:
+        raise UserError(f"{field} takes no digits; leave out :{digits}")
