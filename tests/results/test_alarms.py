@@ -31,6 +31,15 @@ def test_a_repeated_run_with_other_numbers_is_told(tmp_path: Path) -> None:
     assert "stands twice, with other numbers" in collect_runs([tmp_path]).alarms[0]
 
 
+def test_runs_that_stand_twice_are_one_line_for_two_sweeps(tmp_path: Path) -> None:
+    for seed in range(4):
+        finish_run(tmp_path, BASE.with_(seed=seed, loss=1.0 + seed))
+        finish_run(tmp_path, BASE.with_(seed=seed, loss=1.0 + seed, sweep="second"))
+    (alarm,) = collect_runs([tmp_path]).alarms
+    assert alarm.startswith("4 runs stand twice, the first are counted (")
+    assert alarm.endswith(f", ...): {tmp_path / 'default'} and {tmp_path / 'second'}")
+
+
 def test_the_finished_one_of_two_counts(tmp_path: Path) -> None:
     fail_run(tmp_path, BASE.with_(sweep="a"))
     finish_run(tmp_path, BASE.with_(sweep="b"))
@@ -79,8 +88,13 @@ def test_an_aa_arm_that_differs_is_an_alarm(tmp_path: Path) -> None:
 
 
 def test_constant_answers_are_an_alarm(tmp_path: Path) -> None:
-    path = finish_run(tmp_path, BASE.with_(predictions=["no"] * 4))
-    assert collect_runs([tmp_path]).alarms == [f"{path} answers 'no' to every example"]
+    paths = [
+        finish_run(tmp_path, BASE.with_(seed=seed, loss=1.0 + seed, predictions=[answer] * 4))
+        for seed, answer in enumerate(("no", "no", "yes"))
+    ]
+    # one line an arm, not one a run
+    told = "no_fs answers one thing to every example: 'no' (seeds 0,1), 'yes' (seed 2): "
+    assert collect_runs([tmp_path]).alarms == [f"{told}{paths[0].parent}"]
 
 
 def test_torn_lines_are_named_with_their_file(tmp_path: Path) -> None:

@@ -52,6 +52,21 @@ def test_two_arms_that_act_alike_are_told(tmp_path: Path) -> None:
     assert alarm.startswith("head_l10 and scalar_l10 answer alike: 1.00 %")
 
 
+def test_rows_that_are_all_alike_are_one_line(tmp_path: Path) -> None:
+    for place, arm in enumerate(("head_l10", "raw_l10", "scalar_l10", "input_l10")):
+        write_pairs(tmp_path, changed=range(40 + place), arm=arm)
+    (alarm,) = alarms_of(tmp_path)
+    assert alarm.startswith("head_l10, input_l10, raw_l10 and scalar_l10 answer alike: 3.00 % of")
+
+
+def test_of_three_rows_only_the_alike_ones_are_told_together(tmp_path: Path) -> None:
+    # the first and the last differ by 12 of 100 examples, more than the noise of 10 %
+    for arm, size in {"a_l10": 40, "bb_l10": 46, "ccc_l10": 52}.items():
+        write_pairs(tmp_path, changed=range(size), arm=arm)
+    told = [alarm.split(" answer alike: ")[0] for alarm in alarms_of(tmp_path)]
+    assert told == ["a_l10 and bb_l10", "bb_l10 and ccc_l10"]
+
+
 def test_what_an_aa_arm_changes_is_noise(tmp_path: Path) -> None:
     for seed in range(3):
         base = BASE.with_(seed=seed, loss=1.0 + seed, predictions=answers(seed=0))
@@ -85,7 +100,7 @@ def test_collapsed_answers_are_told_and_constant_ones_only_once(tmp_path: Path) 
     varied = BASE.with_(seed=2, loss=3.0, predictions=["a"] * 80 + ["b"] * 20)
     finish_run(tmp_path, varied)
     assert alarms_of(tmp_path) == [
-        f"{constant} answers 'a' to every example",
+        f"no_fs answers one thing to every example: 'a' (seed 1): {constant.parent}",
         f"answers have collapsed to 1.12 effective ones: {collapsed}",
     ]
 

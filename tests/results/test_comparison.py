@@ -165,6 +165,7 @@ def test_an_arm_that_a_constant_answer_beats_is_marked(tmp_path: Path) -> None:
         finish_run(tmp_path, arm_with(right=right, seed=seed).with_(constant=0.6))
     (row,) = collect_runs([tmp_path]).comparisons
     assert row.beats_constant is False
+    assert (row.verdict, row.reason_code) == ("inconclusive", "below_constant")
     assert row.reason.endswith("not above the constant answer (60.0 %)")
 
 
@@ -229,6 +230,29 @@ def test_an_effect_inside_the_margin_is_still_an_effect(tmp_path: Path) -> None:
     assert row.equivalence_p is not None
     assert row.equivalence_p < 0.05
     assert row.verdict == "helps"
+    assert "; inside the margin of 20 pp" in row.reason
+    (wide,) = collect_runs([tmp_path], margin=0.001).comparisons
+    assert "inside the margin" not in wide.reason
+
+
+@pytest.mark.parametrize("rights", [(10, 12, 14), (-10, -12, -14), (1, -1, 0)])
+def test_a_stage_that_chooses_arms_claims_nothing(tmp_path: Path, rights: Sequence[int]) -> None:
+    for stage in ("quick", "confirm"):
+        for seed, right in enumerate(rights, start=10 * (stage == "confirm")):
+            finish_run(tmp_path, BASE.with_(seed=seed, loss=1.0 + seed).at(stage))
+            finish_run(tmp_path, arm_with(right=right, seed=seed, loss=0.9 + seed).at(stage))
+    rows = {row.stage: row for row in collect_runs([tmp_path], margin=0.02).comparisons}
+    assert (rows["quick"].verdict, rows["quick"].reason_code) == ("inconclusive", "selection_stage")
+    expected = {10: "helps", -10: "hurts", 1: "equivalent"}[rights[0]]
+    assert rows["confirm"].verdict == expected
+    assert rows["quick"].p_value == rows["confirm"].p_value
+
+
+def test_seeds_that_the_row_lacks_are_told(tmp_path: Path) -> None:
+    finish_run(tmp_path, BASE.with_(seed=7, loss=9.0))
+    fail_run(tmp_path, BASE.with_(seed=8, loss=9.5))
+    row = compare(tmp_path, rights=[10, 12, 14])
+    assert row.reason.endswith("; no_fs has finished seeds that this row lacks: 7")
 
 
 def test_constant_predictors_are_never_equivalent(tmp_path: Path) -> None:

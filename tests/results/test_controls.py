@@ -74,6 +74,27 @@ def test_a_control_with_too_few_seeds_in_common_withholds_a_gain(tmp_path: Path)
     assert "fewer than 3 seeds in common" in arm.reason
 
 
+@pytest.mark.parametrize("gain", [21, -1], ids=["gain", "loss by luck"])
+def test_an_excess_without_spread_exceeds_nothing(tmp_path: Path, gain: int) -> None:
+    gains = [one - ARM_GAINS[0] + gain for one in ARM_GAINS]
+    arm, _ = write_rows(tmp_path, {"random_state": gains})
+    assert (arm.verdict, arm.reason_code) == ("inconclusive", "control_gains_too")
+    assert "pp at every seed alike" in arm.reason
+    assert "about 0 more seeds" not in arm.reason
+    assert "the seeds at hand suffice for the difference seen" in arm.reason
+
+
+def test_a_control_of_other_seeds_clears_nothing_though_it_loses(tmp_path: Path) -> None:
+    for seed in range(6):
+        finish_run(tmp_path, spec_of(seed, 0, arm="no_fs"))
+        if seed < 3:
+            finish_run(tmp_path, spec_of(seed, ARM_GAINS[seed]))
+        else:
+            finish_run(tmp_path, spec_of(seed, seed - 9).control("random_state"))
+    arm, _ = collect_runs([tmp_path]).comparisons
+    assert (arm.verdict, arm.reason_code) == ("inconclusive", "control_gains_too")
+
+
 def test_a_control_that_gains_is_no_evidence(tmp_path: Path) -> None:
     _, control = write_rows(tmp_path, {"same_layer": (30, 31, 32)})
     assert control.verdict == "helps"

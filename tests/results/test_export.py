@@ -67,6 +67,11 @@ def test_integers_beyond_64_bits_become_text() -> None:
     assert to_columns([{"a": 2**64}, {"a": None}]) == {"a": [str(2**64), None]}
 
 
+def test_huge_integers_beside_floats_become_text_too() -> None:
+    huge = 10**400
+    assert to_columns([{"a": huge}, {"a": 0.5}]) == {"a": [str(huge), "0.5"]}
+
+
 def test_a_staged_sweep_has_a_file_per_summary(tmp_path: Path) -> None:
     write_staged_sweep(tmp_path)
     write_files(collect_runs([tmp_path]), tmp_path / "out", formats=["parquet"])

@@ -77,6 +77,33 @@ def test_pruned_arms_count_in_the_family(tmp_path: Path) -> None:
     assert row.p_adjusted == pytest.approx(3 * alone.p_value)
 
 
+@pytest.mark.parametrize("damage", ["", "{]\n"])
+def test_registered_arms_count_without_their_decisions(tmp_path: Path, damage: str) -> None:
+    write_arms(tmp_path, {"strong": (20, 22, 24)}, stage="confirm", first_seed=6)
+    key = str(rows_of(tmp_path)["strong"].arm_key)
+    registered = [plan_arm("strong", key), plan_arm("gone", "k1"), plan_arm("lost", "k2")]
+    control = plan_arm("other", "k3", control="same_layer", control_of="gone")
+    folder = tmp_path / "default"
+    write_plan(folder, [*registered, control])
+    if damage:
+        (folder / "decisions.jsonl").write_text(damage)
+    assert rows_of(tmp_path)["strong"].family_size == 3
+
+
+def test_settings_of_one_table_are_one_family(tmp_path: Path) -> None:
+    for rate in (1e-4, 2e-4, 3e-4):
+        for name, gains in {"no_fs": (0, 0, 0), "weak": (6, 14, 11)}.items():
+            for seed, gain in enumerate(gains):
+                correct = [20] * 19 + [20 + gain]
+                changes = {"optim.lr": rate, "sweep.stage": "confirm"}
+                told = {"correct": correct, "units": (40,) * 20, "loss": 1 + seed + rate}
+                finish_run(tmp_path, RunSpec(arm=name, seed=seed, changes=changes, **told))
+    rows = collect_runs([tmp_path]).comparisons
+    assert [row.family_size for row in rows] == [3, 3, 3]
+    assert {row.verdict for row in rows} == {"inconclusive"}
+    assert {row.reason_code for row in rows} == {"family_not_significant"}
+
+
 def test_an_arm_that_came_back_is_not_counted_twice(tmp_path: Path) -> None:
     write_arms(tmp_path, {"strong": (20, 22, 24)}, stage="confirm", first_seed=6)
     key = str(rows_of(tmp_path)["strong"].arm_key)

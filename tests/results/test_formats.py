@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ def test_numbers_carry_their_unit_and_sign() -> None:
     assert formats.points(0.0123) == "+1.23"
     assert formats.points(-0.0123) == "-1.23"
     assert formats.signed(-0.00123) == "-0.0012"
+    assert (formats.points(-1e-6), formats.signed(-1e-6)) == ("+0.00", "+0.0000")
     assert formats.plain(1_234_567) == "1,234,567"
     assert formats.plain(12.345, digits=1) == "12.3"
     assert formats.plain("x") == "x"
@@ -64,3 +66,17 @@ def test_the_test_of_a_row_has_cells_of_its_own(tmp_path: Path) -> None:
     assert cells["p"] == cells["p adjusted"] == expected
     assert (cells["margin pp"], cells["more seeds"]) == ("1.00", "0")
     assert "  scalar_l10" not in formats.paired_cells(row)["arm"]
+
+
+@pytest.mark.parametrize("value", ["x", [], {"a": 1}, True, float("nan"), 10**400])
+def test_baselines_of_a_wrong_type_are_missing(tmp_path: Path, value: object) -> None:
+    path = finish_run(tmp_path, RunSpec())
+    result = json.loads((path / "result.json").read_text())
+    for name in ("constant_baseline", "copy_baseline"):
+        result[name] = {"token_accuracy": value}
+    (path / "result.json").write_text(json.dumps(result))
+    finish_run(tmp_path, RunSpec(arm="scalar_l10", loss=0.5))
+    found = collect_runs([tmp_path])
+    cells = [formats.run_cells(run) for run in found.runs if run.is_baseline]
+    assert [(told["constant %"], told["copy %"]) for told in cells] == [("-", "-")]
+    assert len(found.comparisons) == 1

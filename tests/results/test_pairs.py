@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from fseed.records import find_runs
-from fseed.results.pairs import Arm, build_arms
-from fseed.results.runs import load_run
+from fseed.results import pairs
+from fseed.results.pairs import Arm, Baselines, build_arms
+from fseed.results.runs import Run, load_run
 from tests.results.builders import RunSpec, fail_run, finish_run, start_run
 
 BASE = RunSpec()
@@ -76,6 +77,64 @@ def test_the_nearest_baseline_is_described(
     write(tmp_path, BASE, far, ARM.with_(changes=changes))
     (arm,) = arms_of(tmp_path)
     assert text in arm.gaps[0].text
+
+
+def test_the_nearest_baseline_is_one_of_the_same_seed(tmp_path: Path) -> None:
+    other = BASE.with_(changes={"budget.steps": 7, "optim.lr": 5.0})
+    write(tmp_path, other, BASE.with_(seed=1), ARM.with_(changes={"budget.steps": 8}))
+    (arm,) = arms_of(tmp_path)
+    assert arm.gaps[0].text.startswith("nearest no_fs run differs: budget.steps 8 vs 7, optim.lr")
+
+
+def test_baselines_are_described_once_not_once_an_arm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, *(BASE.with_(seed=seed) for seed in range(20)))
+    code = {"code_hash": "f" * 64}
+    write(tmp_path, *(ARM.with_(seed=seed + 30, provenance=code) for seed in range(20)))
+    calls = []
+    settings = pairs.plain_settings
+
+    def count(run: Run) -> dict[str, object]:
+        calls.append(run)
+        return settings(run)
+
+    monkeypatch.setattr(pairs, "plain_settings", count)
+    (arm,) = arms_of(tmp_path)
+    assert len(arm.gaps) == 20
+    # 20 baselines beside each of 20 arms would be 400
+    assert len(calls) < 200
+
+
+def test_seeds_of_the_baselines_that_a_row_lacks(tmp_path: Path) -> None:
+    write(tmp_path, *(BASE.with_(seed=seed) for seed in range(4)), ARM.with_(seed=1))
+    write(tmp_path, BASE.with_(seed=5, changes={"budget.steps": 7}))
+    fail_run(tmp_path, ARM.with_(seed=2))
+    (arm,) = arms_of(tmp_path)
+    # a seed that failed is a gap, not a seed that was left out
+    assert arm.lacking == [0, 3]
+
+
+def test_stages_stop_arms_early_so_no_seed_is_missed(tmp_path: Path) -> None:
+    write(tmp_path, *(BASE.with_(seed=seed).at("quick") for seed in range(4)), ARM.at("quick"))
+    (arm,) = arms_of(tmp_path)
+    assert arm.lacking == []
+
+
+def test_baselines_are_found_by_key_seed_and_settings(tmp_path: Path) -> None:
+    write(tmp_path, BASE, BASE.with_(seed=1), ARM.with_(seed=1), ARM.with_(seed=9))
+    runs = [load_run(record) for record in find_runs([tmp_path])]
+    plain = Baselines([run for run in runs if run.is_baseline])
+    first, ninth = sorted(
+        (run for run in runs if not run.is_baseline), key=lambda run: str(run.seed)
+    )
+    found = plain.find(first)
+    assert found is not None
+    assert (found.seed, plain.find(ninth)) == (1, None)
+    assert [run.seed for run, _ in plain.near(first)] == [1]
+    # the seed has none, and those of other seeds all have the same settings
+    assert len(plain.near(ninth)) == 1
+    assert plain.lacking([first]) == [0]
 
 
 def test_changed_data_and_code_are_told_by_their_hashes(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from fseed.records import read_run, write_json_atomic
 from fseed.results.examples import constant_answer
@@ -170,3 +172,33 @@ def test_the_tidy_row_holds_every_leaf_score_and_hash(tmp_path: Path) -> None:
 
 def test_config_leaves_are_dotted() -> None:
     assert dict(config_leaves({"a": {"b": {"c": 1}}, "d": [2]})) == {"a.b.c": 1, "d": [2]}
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), 1e200])
+def test_scores_beyond_what_can_be_squared_make_a_run_invalid(tmp_path: Path, value: float) -> None:
+    path = finish_run(tmp_path, SPEC)
+    result = json.loads((path / "result.json").read_text())
+    result["evaluations"][-1]["metrics"]["loss"]["value"] = value
+    change_result(path, evaluations=result["evaluations"])
+    run = load(path)
+    assert run.status == "invalid"
+    assert str(run.reason).startswith("loss is ")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 10**400])
+def test_a_count_that_is_no_number_is_left_out(tmp_path: Path, value: float) -> None:
+    path = finish_run(tmp_path, SPEC)
+    result = json.loads((path / "result.json").read_text())
+    result["evaluations"][-1]["metrics"]["loss"]["n"] = value
+    (path / "result.json").write_text(json.dumps(result))
+    run = load(path)
+    assert (run.status, run.counts) == ("finished", {"token_accuracy": 10})
+
+
+def test_predictions_too_large_to_add_up_are_invalid_without_a_warning(tmp_path: Path) -> None:
+    path = finish_run(tmp_path, SPEC)
+    table = parquet.read_table(path / "predictions.parquet")
+    place = table.column_names.index("weight")
+    huge = pyarrow.array([1e308] * len(table))
+    parquet.write_table(table.set_column(place, "weight", huge), path / "predictions.parquet")
+    assert load(path).status == "invalid"

@@ -14,6 +14,7 @@ from fseed.results.summary import (
 from fseed.results.summary_cells import appendix_cells, stage_tables, summary_cells
 from tests.results.builders import RunSpec, fail_run, finish_run, identity_of
 from tests.results.staged import (
+    decision_content,
     plan_arm,
     staged_spec,
     write_decisions,
@@ -82,6 +83,55 @@ def test_confirmed_arms_are_summed_up_from_confirm_alone(staged: Collection) -> 
     assert {row.stage for row in rows.values()} == {"confirm"}
     assert rows["scalar_l10"].num_helps == 2
     assert "raw_l10" not in rows
+
+
+def write_task(root: Path, task: str, *, stage: str = "confirm", gain: int = 24) -> None:
+    for seed in range(3):
+        place = {"seed": seed, "stage": stage, "task": task}
+        finish_run(root, staged_spec("no_fs", **place))
+        finish_run(root, staged_spec("scalar_l10", gain=gain, **place))
+
+
+def test_a_mean_over_survivors_names_the_tasks_that_pruned_the_arm(tmp_path: Path) -> None:
+    write_task(tmp_path, "hotpot")
+    write_task(tmp_path, "squad")
+    decisions = []
+    for task in ("arc", "mbpp"):
+        write_task(tmp_path, task, stage="quick", gain=-16)
+        key = identity_of(staged_spec("scalar_l10", seed=0, stage="quick", task=task))["arm_key"]
+        decisions.append(decision_content("scalar_l10", key, task=task))
+    write_decisions(tmp_path / "default", decisions)
+    (row,) = task_summaries(collect_runs([tmp_path]))
+    assert (row.num_tasks, row.num_helps, row.tasks) == (2, 2, "hotpot, squad")
+    assert (row.num_pruned, row.pruned, row.left_out) == (2, "arc, mbpp", "")
+    assert summary_cells(row)["pruned on"] == "2: arc, mbpp"
+
+
+def test_rows_with_gaps_and_invalid_ones_do_not_enter_the_mean(tmp_path: Path) -> None:
+    for task in ("hotpot", "squad", "arc", "mbpp"):
+        write_task(tmp_path, task)
+    fail_run(tmp_path, staged_spec("scalar_l10", seed=7, stage="confirm", task="arc"))
+    for seed in range(3):
+        untied = staged_spec("scalar_l10", seed=seed, stage="confirm", task="mbpp", gain=9)
+        finish_run(tmp_path, untied.control("aa").with_(loss=5.0 + seed))
+    (row,) = task_summaries(collect_runs([tmp_path]))
+    assert (row.tasks, row.left_out) == ("hotpot, squad", "arc, mbpp")
+
+
+def test_helps_counts_tasks_not_rows(tmp_path: Path) -> None:
+    for task in ("hotpot", "squad"):
+        for rate in (1e-4, 2e-4):
+            for seed in range(3):
+                place = {"seed": seed, "stage": "confirm", "task": task}
+                base = staged_spec("no_fs", **place)
+                # one of the two settings of one task shows nothing
+                gain = 24 if (task, rate) != ("squad", 2e-4) else -1
+                arm = staged_spec("scalar_l10", gain=gain, **place)
+                for spec in (base, arm):
+                    changes = {**spec.changes, "optim.lr": rate}
+                    finish_run(tmp_path, spec.with_(changes=changes, loss=spec.loss + rate))
+    (row,) = task_summaries(collect_runs([tmp_path]))
+    assert (row.num_tasks, row.num_helps) == (2, 1)
 
 
 def test_one_task_is_no_summary(tmp_path: Path) -> None:

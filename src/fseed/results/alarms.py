@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,34 +10,15 @@ import numpy as np
 from fseed.results.alarms_of_answers import find_answer_alarms
 from fseed.results.alarms_of_training import find_training_alarms
 from fseed.results.differences.runs import Difference, differing_groups
+from fseed.results.duplicates import find_reuses
+from fseed.results.obstacles import is_tied
 from fseed.results.pairs import Arm, plain_settings
 from fseed.results.runs import Run
-from fseed.results.staged import stage_number, sweep_folder
 from fseed.results.statistics import MIN_SEEDS, Interval, has_spread, paired_t_interval
 
-_STATUS_ORDER = ("finished", "invalid", "failed", "unfinished", "unreadable")
 # what an arm and its baseline may differ in
 _EXPECTED_GROUPS = ("fs", "volatile")
 _MAX_NAMED_KEYS = 3
-
-
-def drop_duplicates(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
-    """Keep one run per run id, a finished one where there is one, and name the others."""
-    groups: dict[Any, list[Run]] = defaultdict(list)
-    for run in runs:
-        groups[run.run_id or run.record.path].append(run)
-    kept, alarms = [], []
-    for run_id, group in groups.items():
-        first, *others = sorted(group, key=lambda run: _STATUS_ORDER.index(run.status))
-        kept.append(first)
-        for other in others:
-            same = "" if other.last == first.last else ", with other numbers"
-            where = f"{first.record.path} and {other.record.path}"
-            stages = sorted((first.labels[3], other.labels[3]), key=stage_number)
-            if stages[0] != stages[1]:
-                same += f", and stage {stages[1]} confirms nothing that stage {stages[0]} has seen"
-            alarms.append(f"run {run_id} stands twice{same}, the first is counted: {where}")
-    return kept, alarms
 
 
 def find_alarms(runs: Sequence[Run], arms: Sequence[Arm]) -> list[str]:
@@ -86,25 +66,12 @@ def _identity(run: Run) -> tuple[Any, ...]:
 
 def _repeated_seeds(runs: Sequence[Run]) -> list[str]:
     """Report stages that reuse seeds of an earlier stage: they cannot confirm it."""
-    places: dict[Any, dict[int, dict[Any, Run]]] = defaultdict(lambda: defaultdict(dict))
-    for run in runs:
-        task, source, model, stage = run.labels
-        if stage_number(stage) >= 0:
-            place = places[sweep_folder(run), task, source, model, run.arm_key]
-            place[stage_number(stage)].setdefault(run.seed, run)
-    alarms = []
-    for stages in places.values():
-        ordered = [stages[number] for number in sorted(stages)]
-        for earlier, later in pairwise(ordered):
-            shared = sorted(earlier.keys() & later.keys(), key=str)
-            if shared:
-                first, second = earlier[shared[0]], later[shared[0]]
-                alarms.append(
-                    f"stage {second.labels[3]} repeats the seeds {','.join(map(str, shared))} of "
-                    f"stage {first.labels[3]}, so it confirms nothing: {second.record.path} and "
-                    f"{first.record.path}"
-                )
-    return alarms
+    return [
+        f"stage {reuse.later.labels[3]} repeats the seeds {','.join(map(str, reuse.seeds))} of "
+        f"stage {reuse.earlier.labels[3]}, so it confirms nothing: {reuse.later.record.path} and "
+        f"{reuse.earlier.record.path}"
+        for reuse in find_reuses(runs)
+    ]
 
 
 def _untied_aa_arms(arms: Sequence[Arm]) -> list[str]:
@@ -112,13 +79,8 @@ def _untied_aa_arms(arms: Sequence[Arm]) -> list[str]:
         f"A/A arm differs from its baseline, so the comparison itself is off: {run.record.path}"
         for arm in arms
         for run, base in arm.pairs
-        if run.settings.get("control.kind") == "aa" and not _tie(run, base)
+        if run.settings.get("control.kind") == "aa" and not is_tied(run, base)
     ]
-
-
-def _tie(run: Run, base: Run) -> bool:
-    left, right = run.examples, base.examples
-    return left is not None and right is not None and left.content == right.content
 
 
 def _unexpected_differences(arms: Sequence[Arm]) -> list[str]:

@@ -6,7 +6,7 @@ and whether an arm solves everything where its baseline does not.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fseed.results.alarms_of_training import group_paths
 from fseed.results.pairs import Arm
 from fseed.results.runs import Run
+from fseed.results.scalars import finite_number
 
 COLLAPSED_VARIETY = 1.25  # effective number of answers: about one answer in 96 of 100 examples
 # an arm that changes less than this share of what another seed changes does nothing of its own
@@ -39,11 +40,22 @@ def find_answer_alarms(runs: Sequence[Run], arms: Sequence[Arm]) -> list[str]:
 
 
 def _constant_answers(runs: Sequence[Run]) -> list[str]:
-    return [
-        f"{run.record.path} answers {run.examples.constant_answer[:40]!r} to every example"
-        for run in runs
-        if run.examples is not None and run.examples.constant_answer is not None
-    ]
+    """Report arms that answer one thing to every example, one line an arm folder."""
+    found: dict[Any, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        if run.examples is not None and run.examples.constant_answer is not None:
+            found[run.record.path.parent][run.examples.constant_answer].append(run)
+    alarms = []
+    for folder, answers in found.items():
+        told = [f"{answer[:40]!r} ({_seeds(members)})" for answer, members in answers.items()]
+        arm = next(iter(answers.values()))[0].arm
+        alarms.append(f"{arm} answers one thing to every example: {', '.join(told)}: {folder}")
+    return alarms
+
+
+def _seeds(runs: Sequence[Run]) -> str:
+    told = ",".join(str(run.seed) for run in runs)
+    return f"{'seed' if len(runs) == 1 else 'seeds'} {told}"
 
 
 def _collapsed(run: Run) -> Iterator[str]:
@@ -77,15 +89,36 @@ def _alike(arms: Sequence[Arm]) -> list[str]:
     alarms = []
     for members in tables.values():
         table = _build_table(members)
-        for left, right in combinations(table.rows, 2) if table.noise > 0 else ():
-            most = _most_changed(table.rows[left], table.rows[right], limit=table.noise)
-            if most is not None:
-                alarms.append(
-                    f"{left} and {right} answer alike: {100 * most:.2f} % of the examples change "
-                    f"at most, noise is {100 * table.noise:.2f} %: "
-                    f"{table.paths[left]}, {table.paths[right]}"
-                )
+        changed = {
+            (left, right): most
+            for left, right in (combinations(table.rows, 2) if table.noise > 0 else ())
+            if (most := _most_changed(table.rows[left], table.rows[right], limit=table.noise))
+            is not None
+        }
+        for cluster in _clusters(changed):
+            most = max(changed[pair] for pair in combinations(cluster, 2))
+            alarms.append(
+                f"{', '.join(cluster[:-1])} and {cluster[-1]} answer alike: {100 * most:.2f} % of "
+                f"the examples change at most, noise is {100 * table.noise:.2f} %: "
+                f"{', '.join(table.paths[label] for label in cluster)}"
+            )
     return alarms
+
+
+def _clusters(pairs: Collection[tuple[str, str]]) -> Iterator[list[str]]:
+    """Yield groups of rows that are all alike, so that every pair stands in one of them."""
+    names = list(dict.fromkeys(name for pair in pairs for name in pair))
+    told: set[tuple[str, str]] = set()
+    for pair in pairs:
+        if pair in told:
+            continue
+        cluster = list(pair)
+        for name in names:
+            if all((name, other) in pairs or (other, name) in pairs for other in cluster):
+                cluster.append(name)
+        cluster.sort(key=names.index)
+        told |= {(left, right) for left in cluster for right in cluster}
+        yield cluster
 
 
 def _build_table(members: Sequence[Arm]) -> _Table:
@@ -170,7 +203,7 @@ def _leak_in_data(run: Run) -> Iterator[str]:
 def _score(result: Mapping[str, Any], name: str, metric: str) -> float | None:
     told = result.get(name)
     value = told.get(metric) if isinstance(told, Mapping) else None
-    return float(value) if isinstance(value, int | float) else None
+    return finite_number(value)
 
 
 def _solved_by_arm_alone(arms: Sequence[Arm]) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fseed.results.runs import Run
+from fseed.results.scalars import as_float
 
 _NEVER_BINDS = "can never bind"  # of the note that a run writes beside its result
 
@@ -53,7 +54,7 @@ def _idle_clips(runs: Sequence[Run]) -> list[str]:
     reach: dict[Any, list[tuple[float, Run]]] = defaultdict(list)
     for run in runs:
         note, largest = _clip_note(run), _largest_entry(run)
-        clip = _number(run.settings.get("fs_variant.clip"))
+        clip = as_float(run.settings.get("fs_variant.clip"))
         if note is not None:
             noted.append((note, run))
         elif clip is not None and largest is not None and 0 < largest <= clip:
@@ -79,7 +80,7 @@ def _largest_entry(run: Run) -> float | None:
     that a run's own note decides there.
     """
     settings = run.settings
-    head_size = _number(settings.get("model.head_size"))
+    head_size = as_float(settings.get("model.head_size"))
     gates = [abs(gate) for when in ("first", "last") for gate in _gates(run, when)]
     is_known = (
         settings.get("fs.mode") == "prompt_fs"
@@ -108,7 +109,7 @@ def _scores(run: Run) -> Iterator[tuple[str, float]]:
     for entry in evaluations if isinstance(evaluations, list) else ():
         metrics = entry.get("metrics") if isinstance(entry, Mapping) else None
         for name, told in metrics.items() if isinstance(metrics, Mapping) else ():
-            value = _number(told.get("value")) if isinstance(told, Mapping) else None
+            value = as_float(told.get("value")) if isinstance(told, Mapping) else None
             if value is not None:
                 yield f"{name} at step {entry.get('step')}", value
 
@@ -120,25 +121,16 @@ def _is_trainable(settings: Mapping[str, Any]) -> bool:
     rates |= {"head": {"fs_variant.head_lr"}, "inputgate": {"fs_variant.input_lr"}}.get(
         str(settings.get("fs_variant.gate")), set()
     )
-    return any((_number(settings.get(name)) or 0.0) > 0 for name in rates)
+    return any((as_float(settings.get(name)) or 0.0) > 0 for name in rates)
 
 
 def _gates(run: Run, when: str) -> list[float]:
     """Return strength times gate of every seeded layer, ``first`` or ``last``."""
     told = (run.record.result or {}).get("gates")
     values = told.get(when) if isinstance(told, Mapping) else None
-    numbers = [_number(value) for value in values] if isinstance(values, list) else []
+    numbers = [as_float(value) for value in values] if isinstance(values, list) else []
     known = [number for number in numbers if number is not None]
     return known if len(known) == len(numbers) else []
-
-
-def _number(value: Any) -> float | None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
 
 
 def _torn_lines(runs: Sequence[Run]) -> list[str]:

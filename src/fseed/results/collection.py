@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fseed.records import scan
-from fseed.results.alarms import drop_duplicates, find_alarms
+from fseed.results.alarms import find_alarms
 from fseed.results.comparison import DEFAULT_MARGIN, Comparison, as_row, compare_arms
+from fseed.results.duplicates import drop_duplicates
 from fseed.results.index import load_runs
 from fseed.results.pairs import Arm, build_arms
 from fseed.results.runs import Run, load_run, tidy_row
@@ -54,11 +55,12 @@ def collect_runs(
     """
     found = scan(paths)
     loaded = load_runs(found.run_dirs, cache=cache)
-    runs, alarms = drop_duplicates([*loaded, *map(load_run, found.unreadable)])
+    told = drop_duplicates([*loaded, *map(load_run, found.unreadable)])
+    runs = told.runs
     arms = build_arms(runs)
     sweeps = read_sweeps(runs)
-    comparisons = compare_arms(arms, margin=margin, sweeps=sweeps)
-    alarms += find_alarms(runs, arms)
+    comparisons = compare_arms(arms, margin=margin, sweeps=sweeps, contradicted=told.contradicted)
+    alarms = told.alarms + find_alarms(runs, arms)
     alarms += [problem for sweep in sweeps for problem in sweep.problems]
     return Collection(runs, comparisons, alarms, found.num_foreign_files, margin, sweeps, arms)
 

@@ -2,8 +2,8 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,9 @@ from fseed.results.controls import (
 from fseed.results.equivalence import equivalence_p_value
 from fseed.results.families import SIGNIFICANCE, Family, judge_families
 from fseed.results.measurement import OVER_SEEDS, Measurement, look_ahead, measure
+from fseed.results.obstacles import find_obstacles
 from fseed.results.pairs import Arm
 from fseed.results.staged import StagedSweep, find_dropped
-from fseed.results.staged_files import StageDecision
 from fseed.results.statistics import MIN_SEEDS, Interval, crossed_bootstrap
 from fseed.results.verdicts import Evidence, decide
 
@@ -88,11 +88,16 @@ class Comparison:
 
 
 def compare_arms(
-    arms: Sequence[Arm], *, margin: float = DEFAULT_MARGIN, sweeps: Sequence[StagedSweep] = ()
+    arms: Sequence[Arm],
+    *,
+    margin: float = DEFAULT_MARGIN,
+    sweeps: Sequence[StagedSweep] = (),
+    contradicted: Collection[str] = (),
 ) -> list[Comparison]:
     """Return one row per arm, table by table, every control directly below its arm.
 
-    ``margin``: difference that counts as none, a fraction; ``sweeps``: those of the runs.
+    ``margin``: difference that counts as none, a fraction; ``sweeps``: those of the runs;
+    ``contradicted``: ids of runs that stand twice with other numbers.
     """
     measured = [measure(arm.pairs) if arm.pairs else None for arm in arms]
     intervals = _bootstrap_all(measured)
@@ -100,11 +105,16 @@ def compare_arms(
     dropped = find_dropped([arm.runs for arm in arms], sweeps)
     controls = find_controls(arms)
     links = link_controls(arms, controls, sweeps=sweeps)
+    obstacles = find_obstacles(arms, controls, sweeps=sweeps, contradicted=contradicted)
     rows = []
     for index in order_rows(arms, links):
         beside = [(arms[other], measured[other]) for other in controls[index]]
         numbers, decision = measured[index], dropped[index]
-        evidence = _evidence(numbers, families[index], margin, decision, beside)
+        evidence = replace(
+            _evidence(numbers, families[index], margin, beside),
+            dropped=decision,
+            obstacles=obstacles[index],
+        )
         rows.append(_row(arms[index], numbers, intervals[index], evidence, links[index]))
     return rows
 
@@ -113,11 +123,10 @@ def _evidence(
     measured: Measurement | None,
     family: Family,
     margin: float,
-    dropped: StageDecision | None,
     controls: Sequence[tuple[Arm, Measurement | None]],
 ) -> Evidence:
     if measured is None:
-        return Evidence(family=family, margin=margin, dropped=dropped)
+        return Evidence(family=family, margin=margin)
     is_tested = measured.can_be_tested
     return Evidence(
         family=family,
@@ -129,7 +138,6 @@ def _evidence(
         outlook=look_ahead(measured, significance=SIGNIFICANCE / family.size),
         num_controls=len(telling_controls(controls)),
         equal_gains=find_equal_gains(measured, controls),
-        dropped=dropped,
     )
 
 
@@ -145,6 +153,7 @@ def _row(
     numbers = _numbers(measured, bootstrap) if measured is not None else {}
     tests = _tests(evidence) if measured is not None else {}
     notes = _bootstrap_note(numbers, code=verdict.code) + _constant_note(numbers)
+    notes += _lacking_note(arm) if measured is not None else ""
     dropped = evidence.dropped
     return Comparison(
         task=task,
@@ -225,6 +234,13 @@ def _constant_note(numbers: dict[str, Any]) -> str:
     if numbers.get("beats_constant") is not False:
         return ""
     return f"; not above the constant answer ({100 * numbers['constant_value']:.1f} %)"
+
+
+def _lacking_note(arm: Arm) -> str:
+    """Tell the seeds that the baselines have finished and the row lacks: they may be left out."""
+    if not arm.lacking:
+        return ""
+    return f"; no_fs has finished seeds that this row lacks: {','.join(map(str, arm.lacking))}"
 
 
 def _bootstrap_all(measured: Sequence[Measurement | None]) -> list[Interval | None]:

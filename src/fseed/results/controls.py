@@ -1,4 +1,4 @@
-"""Which arm a control stands beside, and whether it shows the same gain.
+"""Which arm a control stands beside, and whether the arm exceeds it.
 
 A control repeats an arm with one thing changed (``control=``). One without Future-Seed, such as
 repeat_prompt, has no settings of an arm: it is a control of every arm of its table.
@@ -22,7 +22,7 @@ NO_OP_CONTROLS = ("aa",)  # ties by construction, so it says nothing about a gai
 
 @dataclass(frozen=True)
 class ControlGain:
-    """A control with a gain that its arm is not shown to exceed; fractions.
+    """A control that its arm is not shown to exceed; fractions.
 
     ``excess`` is arm minus control over the shared seeds, None below three of them.
     """
@@ -95,12 +95,15 @@ def telling_controls(
 def find_equal_gains(
     arm: Measurement, controls: Sequence[tuple[Arm, Measurement | None]]
 ) -> list[ControlGain]:
-    """Return the controls that gain too and that ``arm`` does not clearly exceed."""
+    """Return the controls that ``arm`` does not clearly exceed.
+
+    To exceed one takes an interval above zero of arm minus control, over three shared seeds or
+    more that differ: an excess that is the same at all seeds has no measured spread.
+    """
     found = []
     for control, numbers in telling_controls(controls):
         gain, excess = float(numbers.differences.mean()), _excess(arm, numbers)
-        is_exceeded = excess is not None and excess.low > 0
-        if gain > 0 and not is_exceeded:
+        if excess is None or not 0 < excess.low < excess.high:
             found.append(ControlGain(control.label, control.control, gain, excess))
     return found
 

@@ -119,7 +119,7 @@ def to_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 def _one_type(values: list[Any]) -> list[Any]:
     """Return the values unchanged when they are of one kind, as floats or as text otherwise."""
     kinds = {type(value) for value in values if value is not None}
-    if kinds == {int} and max(abs(value or 0) for value in values) >= 2**63:
+    if any(isinstance(value, int) and abs(value) >= 2**63 for value in values):
         kinds = {object}  # beyond what a column of integers holds
     if kinds <= {str} or kinds <= {bool} or kinds <= {int} or kinds <= {float}:
         return values

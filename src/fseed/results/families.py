@@ -1,7 +1,8 @@
 """Which rows are tested together, and their p values adjusted for how many they are.
 
-A family is a table: one task, source, model, stage and setting, controls aside. Arms of the same
-staged sweep that were dropped at an earlier stage count too, as if their p value were 1.
+A family is all rows of one task, source, model and stage, whatever their settings, controls aside.
+Arms of the same staged sweep that were dropped at an earlier stage or registered without ever
+running count too, as if their p value were 1.
 """
 
 from collections import defaultdict
@@ -48,7 +49,7 @@ def judge_families(
     tables: dict[Any, list[int]] = defaultdict(list)
     for index, arm in enumerate(arms):
         if not arm.is_control:
-            tables[arm.runs[0].labels, arm.setting].append(index)
+            tables[arm.runs[0].labels].append(index)
     families = [Family(p, p, NONE, 1) for p in p_values]
     for indices in tables.values():
         members = [arms[index] for index in indices]
@@ -64,7 +65,7 @@ def judge_families(
 
 
 def num_pruned(members: Sequence[Arm], sweeps: Sequence[StagedSweep]) -> int:
-    """Count the arms that the sweeps of a table dropped before its stage."""
+    """Count the arms that the sweeps of a family dropped before its stage or never ran."""
     task, *_, stage = members[0].runs[0].labels
     folders = {sweep_folder(run) for arm in members for run in arm.runs}
     here = {arm.runs[0].arm_key for arm in members}
@@ -75,7 +76,15 @@ def num_pruned(members: Sequence[Arm], sweeps: Sequence[StagedSweep]) -> int:
         for key, decision in sweep.dropped(task).items()
         if stage_number(decision.stage) < stage_number(stage)
     }
-    return len(dropped - here)
+    # the plan keeps the count where decisions.jsonl is lost
+    registered = {
+        arm.arm_key
+        for sweep in sweeps
+        if sweep.folder in folders and sweep.plan is not None and task in sweep.plan.tasks
+        for arm in sweep.plan.arms
+        if arm.control == "none" and stage_number(stage) >= 0
+    }
+    return len((dropped | registered) - here)
 
 
 def _p_value(measured: Measurement | None) -> float | None:

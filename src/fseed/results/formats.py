@@ -8,6 +8,7 @@ from fseed.results.collection import Collection
 from fseed.results.comparison import Comparison
 from fseed.results.measurement import OVER_ITEMS
 from fseed.results.runs import Run
+from fseed.results.scalars import finite_number
 
 MISSING = "-"
 ITEMS_MARK = " *"
@@ -20,12 +21,16 @@ def percent(fraction: float | None) -> str:
 
 def points(fraction: float | None) -> str:
     """Return a difference of fractions in percentage points, signed."""
-    return MISSING if fraction is None else f"{100 * fraction:+.2f}"
+    return MISSING if fraction is None else _without_minus_zero(f"{100 * fraction:+.2f}")
 
 
 def signed(value: float | None) -> str:
     """Return a difference of losses, signed, four digits."""
-    return MISSING if value is None else f"{value:+.4f}"
+    return MISSING if value is None else _without_minus_zero(f"{value:+.4f}")
+
+
+def _without_minus_zero(text: str) -> str:
+    return text.replace("-", "+") if float(text) == 0 else text
 
 
 def plain(value: Any, *, digits: int | None = None) -> str:
@@ -110,8 +115,8 @@ def run_cells(run: Run) -> dict[str, str]:
         "seed": MISSING if run.seed is None else str(run.seed),
         "status": run.status,
         "metric": metric or MISSING,
-        "constant %": percent(_mapping(result.get("constant_baseline")).get(metric)),
-        "copy %": percent(_mapping(result.get("copy_baseline")).get(metric)),
+        "constant %": percent(_baseline(result, "constant_baseline", metric)),
+        "copy %": percent(_baseline(result, "copy_baseline", metric)),
         "first %": percent(run.first.get(metric)),
         "last %": percent(run.last.get(metric)),
         "n": plain(run.counts.get(metric)),
@@ -183,6 +188,10 @@ def _describe_data(run: Run) -> tuple[str, str | None]:
         return name, None
     sizes = ", ".join(f"{number} {split}" for split, number in counts.items())
     return name, f"{sizes}, hash {str(run.record.provenance.get('data_hash'))[:8]}"
+
+
+def _baseline(result: Mapping[str, Any], name: str, metric: str) -> float | None:
+    return finite_number(_mapping(result.get(name)).get(metric))
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

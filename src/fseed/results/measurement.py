@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fseed.results.runs import Examples, Run
+from fseed.results.scalars import finite_number
 from fseed.results.statistics import (
     MIN_SEEDS,
     Interval,
@@ -158,4 +159,4 @@ def _loss_differences(pairs: Sequence[tuple[Run, Run]]) -> NDArray[np.float64] |
 def _constant_value(run: Run, metric: str) -> float | None:
     told = (run.record.result or {}).get("constant_baseline")
     value = told.get(metric) if isinstance(told, dict) else None
-    return float(value) if isinstance(value, int | float) else None
+    return finite_number(value)

@@ -6,7 +6,7 @@ no_fs run with the same pair_key; a run without one gets a reason, never a numbe
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from fseed.identity import ARM_KEYS, VOLATILE_KEYS
 from fseed.records import is_run_dir
 from fseed.results.runs import Run
+from fseed.results.staged_files import STAGES
 
 _MAX_NAMED_KEYS = 3
 
@@ -39,6 +40,8 @@ class Arm:
     gaps: list[Gap]
     label: str
     setting: str  # what tells this row from others of its table, such as budget.steps=40
+    # seeds of a plain sweep that its baselines have finished and this row has no run of
+    lacking: list[int] = field(default_factory=list)
 
     @property
     def control(self) -> str:
@@ -53,15 +56,56 @@ class Arm:
 
 def build_arms(runs: Sequence[Run]) -> list[Arm]:
     """Group the runs of all arms into rows and pair each finished one with its baseline."""
-    baselines = [run for run in runs if run.is_baseline]
+    baselines = Baselines([run for run in runs if run.is_baseline])
     rows = _group([run for run in runs if not run.is_baseline])
     labels, settings = _unique_labels(rows), _distinct_settings(rows)
-    by_key = _finished_by_key(baselines)
     arms = []
     for row, label, setting in zip(rows, labels, settings, strict=True):
-        pairs, gaps = _match(row, by_key, baselines)
-        arms.append(Arm(row, pairs, gaps, label, setting))
+        pairs, gaps = _match(row, baselines)
+        arms.append(Arm(row, pairs, gaps, label, setting, baselines.lacking(row)))
     return sorted(arms, key=lambda arm: (arm.runs[0].labels, arm.setting, arm.label))
+
+
+class Baselines:
+    """The no_fs runs, indexed: by pair_key, by task and seed, and by settings."""
+
+    def __init__(self, runs: Iterable[Run]) -> None:
+        """Index the runs, finished or not; of two with one key the first finished one counts."""
+        self._finished: dict[Any, Run] = {}
+        self._by_seed: dict[Any, list[tuple[Run, dict[str, Any]]]] = defaultdict(list)
+        self._by_settings: dict[str, dict[str, tuple[Run, dict[str, Any]]]] = defaultdict(dict)
+        self._seeds: dict[Any, set[int]] = defaultdict(set)
+        for run in runs:
+            settings, shared = plain_settings(run), _shared(run)
+            self._by_seed[run.labels[0], run.seed].append((run, settings))
+            self._by_settings[run.labels[0]].setdefault(shared, (run, settings))
+            if run.status == "finished":
+                # the first one counts; ``alarms`` reports those that disagree
+                self._finished.setdefault(_baseline_key(run), run)
+                self._seeds[run.labels, shared].add(run.seed if run.seed is not None else -1)
+
+    def find(self, run: Run) -> Run | None:
+        """Return the finished baseline of a run, None where there is none."""
+        return self._finished.get(_baseline_key(run))
+
+    def near(self, run: Run) -> list[tuple[Run, dict[str, Any]]]:
+        """Return the baselines of a run's task and seed with their settings.
+
+        Where its seed has none: one baseline of the task for each of their settings.
+        """
+        task = run.labels[0]
+        return self._by_seed.get((task, run.seed)) or [*self._by_settings[task].values()]
+
+    def lacking(self, row: Sequence[Run]) -> list[int]:
+        """Return the finished seeds of a row's baselines that it has no run of, ascending.
+
+        Staged sweeps stop arms early by design, so that only plain ones are told.
+        """
+        first = row[0]
+        if first.labels[3] in STAGES or not _is_known(first):
+            return []
+        there = self._seeds.get((first.labels, _shared(first)), set())
+        return sorted(there - {run.seed for run in row})
 
 
 def plain_settings(run: Run) -> dict[str, Any]:
@@ -71,11 +115,10 @@ def plain_settings(run: Run) -> dict[str, Any]:
     return kept | run.hashes
 
 
-def describe_nearest(run: Run, baselines: Iterable[Run]) -> str:
+def describe_nearest(run: Run, baselines: Baselines) -> str:
     """Say in which settings the most similar no_fs run differs, or that there is none."""
     wanted = plain_settings(run)
-    near = [(_differing(wanted, plain_settings(other)), other) for other in baselines]
-    near = [(keys, other) for keys, other in near if other.labels[0] == run.labels[0]]
+    near = [(_differing(wanted, there), other) for other, there in baselines.near(run)]
     if not near:
         return f"no no_fs run of task {run.labels[0]} here"
     keys, other = min(near, key=lambda entry: len(entry[0]))
@@ -90,13 +133,11 @@ def describe_nearest(run: Run, baselines: Iterable[Run]) -> str:
     return f"nearest no_fs run differs: {', '.join(told[:_MAX_NAMED_KEYS])}{rest}"
 
 
-def _match(
-    row: Sequence[Run], by_key: dict[Any, Run], baselines: Sequence[Run]
-) -> tuple[list[tuple[Run, Run]], list[Gap]]:
+def _match(row: Sequence[Run], baselines: Baselines) -> tuple[list[tuple[Run, Run]], list[Gap]]:
     pairs: list[tuple[Run, Run]] = []
     gaps: list[Gap] = []
     for run in row:
-        baseline = by_key.get(_baseline_key(run))
+        baseline = baselines.find(run)
         if run.status != "finished":
             gaps.append(Gap(run, run.status, run.reason or ""))
         elif baseline is None:
@@ -122,15 +163,6 @@ def _unequal_budget(run: Run, baseline: Run) -> str | None:
 
 def _steps_used(run: Run) -> Any:
     return (run.record.result or {}).get("steps")
-
-
-def _finished_by_key(baselines: Sequence[Run]) -> dict[Any, Run]:
-    """Return the first finished baseline per key; ``alarms`` reports those that disagree."""
-    found: dict[Any, Run] = {}
-    for run in baselines:
-        if run.status == "finished":
-            found.setdefault(_baseline_key(run), run)
-    return found
 
 
 def _baseline_key(run: Run) -> tuple[Any, ...]:
@@ -168,9 +200,13 @@ def _is_known(run: Run) -> bool:
 
 def _row_key(run: Run) -> tuple[Any, ...]:
     """Return everything that the runs of a row share: all but the seed and volatile keys."""
+    return run.labels, run.arm_key, _shared(run)
+
+
+def _shared(run: Run) -> str:
     shared = plain_settings(run)
     shared.pop("seed", None)
-    return run.labels, run.arm_key, repr(sorted(shared.items()))
+    return repr(sorted(shared.items()))
 
 
 def _by_seed(run: Run) -> tuple[bool, int, str]:

@@ -6,13 +6,18 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from fseed.record_schema import check_size, one_line
 from fseed.records import METRICS_FILE, RecordError, RunRecord, is_run_dir, read_metrics
 from fseed.results.examples import Examples, load_examples
+from fseed.results.scalars import as_float
 
 HASHES = ("code_hash", "data_hash", "weights_hash", "vocabulary_hash")
 # a sum over examples: a score recomputed from predictions differs by rounding only
 _SCORE_TOLERANCE = 1e-6
+# squares of larger numbers, and sums of those, are infinite
+_LARGEST_SCORE = 1e100
 
 
 @dataclass(frozen=True)
@@ -162,7 +167,7 @@ def _load_finished(record: RunRecord, result: Mapping[str, Any], settings: dict[
     if primary not in scores:
         raise RecordError(f"the last evaluation has no {primary}")
     for name, value in scores.items():
-        if not math.isfinite(value):
+        if not abs(value) < _LARGEST_SCORE:
             raise RecordError(f"{name} is {value} after the last step")
     examples = load_examples(record.predictions(), step=last["step"], split=split)
     _check_score(examples, scores[primary], metric=primary)
@@ -173,7 +178,7 @@ def _load_finished(record: RunRecord, result: Mapping[str, Any], settings: dict[
         settings=settings,
         split=split,
         last=scores,
-        counts={name: int(count) for name, count in counts.items()},
+        counts={name: int(count) for name, count in counts.items() if math.isfinite(count)},
         first=_values(first, key="value"),
         examples=examples,
     )
@@ -203,11 +208,14 @@ def _values(evaluation: Mapping[str, Any], *, key: str) -> dict[str, float]:
     if not isinstance(metrics, Mapping):
         raise RecordError("result.json: metrics of an evaluation are not a mapping")
     found = {name: entry.get(key) for name, entry in metrics.items() if isinstance(entry, Mapping)}
-    return {name: float(value) for name, value in found.items() if isinstance(value, int | float)}
+    numbers = {name: as_float(value) for name, value in found.items()}
+    return {name: number for name, number in numbers.items() if number is not None}
 
 
 def _check_score(examples: Examples, value: float, *, metric: str) -> None:
-    total = examples.weights.sum()
-    again = examples.scores.sum() / total if total else math.nan
+    # sums too large for a float are infinite, and then no score agrees with them
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = examples.weights.sum()
+        again = examples.scores.sum() / total if total else math.nan
     if not abs(again - value) <= _SCORE_TOLERANCE:
         raise RecordError(f"{metric} is {value:.6f} in result.json, {again:.6f} from predictions")

@@ -47,7 +47,10 @@ class TaskSummary:
     """An arm over tasks, from its rows of one stage; each task counts once, whatever its size.
 
     ``mean_difference`` is the interquartile mean of the differences of the tasks' own metrics, a
-    fraction. ``num_up`` and so on count the signs of these differences.
+    fraction. ``num_up`` and so on count the signs of these differences, ``num_helps`` and so on the
+    tasks all of whose rows say so. ``pruned``: tasks where a search dropped the arm before this
+    stage, so that the mean is one over the survivors; ``left_out``: tasks whose rows have gaps or
+    are invalid.
     """
 
     stage: str
@@ -63,7 +66,10 @@ class TaskSummary:
     num_helps: int
     num_hurts: int
     num_equivalent: int
+    num_pruned: int
     tasks: str
+    pruned: str
+    left_out: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,14 +99,22 @@ def stage_rows(collection: Collection) -> list[StageRow]:
 def task_summaries(collection: Collection) -> list[TaskSummary]:
     """Return one row per arm that was measured on two tasks or more, at the stage that counts.
 
-    That is confirm wherever an arm has rows there, else plain sweeps.
+    That is confirm wherever an arm has rows there, else plain sweeps. A row with gaps, and an
+    invalid one, does not enter.
     """
     groups: dict[Any, list[Comparison]] = defaultdict(list)
+    dropped: dict[Any, dict[str, None]] = defaultdict(dict)
+    left_out: dict[Any, dict[str, None]] = defaultdict(dict)
     for row in collection.comparisons:
-        if row.stage in ("confirm", "plain") and row.difference is not None:
-            groups[row.stage, row.source, row.model, row.arm].append(row)
+        place = row.source, row.model, row.arm
+        if row.verdict == "pruned":
+            dropped[place][row.task] = None
+        elif row.stage in ("confirm", "plain") and _is_whole(row):
+            groups[row.stage, *place].append(row)
+        elif row.stage in ("confirm", "plain"):
+            left_out[row.stage, *place][row.task] = None
     return [
-        _summarise(rows)
+        _summarise(rows, pruned=[*dropped[*place]], left_out=[*left_out[stage, *place]])
         for (stage, *place), rows in sorted(groups.items())
         if len({row.task for row in rows}) > 1
         and (stage == "confirm" or ("confirm", *place) not in groups)
@@ -206,7 +220,14 @@ def _not_started(collection: Collection) -> Iterator[tuple[str, PlanArm]]:
                     yield task, arm
 
 
-def _summarise(rows: Sequence[Comparison]) -> TaskSummary:
+def _is_whole(row: Comparison) -> bool:
+    is_complete = row.num_pairs == row.num_runs
+    return is_complete and row.difference is not None and row.verdict != "invalid"
+
+
+def _summarise(
+    rows: Sequence[Comparison], *, pruned: Sequence[str], left_out: Sequence[str]
+) -> TaskSummary:
     first = rows[0]
     by_task: dict[str, list[float]] = defaultdict(list)
     for row in rows:
@@ -215,7 +236,11 @@ def _summarise(rows: Sequence[Comparison]) -> TaskSummary:
     # several settings of one task are one task
     values = [sum(told) / len(told) for told in by_task.values()]
     num_up, num_tied, num_down = sign_counts(values)
-    verdicts = [row.verdict for row in rows]
+    verdicts: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        verdicts[row.task].add(row.verdict)
+    agreed = [told.pop() for told in verdicts.values() if len(told) == 1]
+    gone = [task for task in pruned if task not in by_task]
     return TaskSummary(
         stage=first.stage,
         source=first.source,
@@ -227,8 +252,11 @@ def _summarise(rows: Sequence[Comparison]) -> TaskSummary:
         num_up=num_up,
         num_tied=num_tied,
         num_down=num_down,
-        num_helps=verdicts.count("helps"),
-        num_hurts=verdicts.count("hurts"),
-        num_equivalent=verdicts.count("equivalent"),
+        num_helps=agreed.count("helps"),
+        num_hurts=agreed.count("hurts"),
+        num_equivalent=agreed.count("equivalent"),
+        num_pruned=len(gone),
         tasks=", ".join(by_task),
+        pruned=", ".join(gone),
+        left_out=", ".join(left_out),
     )

@@ -21,7 +21,9 @@ STAGES_LEGEND = (
 )
 SUMMARY_LEGEND = (
     "mean pp: interquartile mean over tasks of arm minus no_fs, each task in its own metric; "
-    "+/0/-: tasks above, equal, below."
+    "+/0/-: tasks above, equal, below; pruned on: tasks where the search dropped the arm; they do "
+    "not enter the mean, nor do rows with gaps; helps, hurts, equivalent: tasks all of whose rows "
+    "say so."
 )
 
 
@@ -47,6 +49,7 @@ def summary_cells(row: TaskSummary) -> dict[str, str]:
         "model": row.model,
         "tasks": plain(row.num_tasks),
         "mean pp": points(row.mean_difference),
+        "pruned on": str(row.num_pruned) if not row.pruned else f"{row.num_pruned}: {row.pruned}",
         "+/0/-": f"{row.num_up}/{row.num_tied}/{row.num_down}",
         "helps": plain(row.num_helps),
         "hurts": plain(row.num_hurts),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from fseed.results.controls import ControlGain
 from fseed.results.families import HOLM, SIGNIFICANCE, Family
 from fseed.results.measurement import Measurement, Outlook
+from fseed.results.obstacles import Obstacle, Obstacles
 from fseed.results.pairs import Arm, Gap
 from fseed.results.staged_files import StageDecision
 from fseed.results.statistics import MIN_SEEDS
@@ -21,7 +22,13 @@ REASONS = {
     "inside_margin": "the difference lies inside the stated margin, by two one-sided t tests",
     "not_above_constant": "inside the margin, but neither arm nor no_fs beats a constant answer",
     "family_not_significant": "the interval leaves zero, but not after adjusting for the family",
-    "control_gains_too": "a control gains too, and the arm is not shown to exceed it",
+    "control_gains_too": "the arm is not shown to exceed a control",
+    "control_unfinished": "a control beside the arm has not finished, so it rules nothing out",
+    "below_constant": "a gain over no_fs, but the arm does not beat a constant answer",
+    "seeds_not_started": "planned seeds have not started, and a look before the end is no test",
+    "seeds_reused": "an earlier stage has seen these seeds, so they confirm nothing",
+    "aa_differs": "an A/A arm of this table differs from its baseline: the comparison is off",
+    "contradicting_duplicates": "a run stands twice with other numbers, and neither is known right",
     "dropped": "the staged sweep dropped the arm, and no later stage has run",
     "selection_stage": "a stage that chooses arms claims nothing, its seeds stop by what they show",
     "bit_equal": "every prediction and every metric equals the baseline's, bit for bit",
@@ -68,13 +75,20 @@ class Evidence:
     num_controls: int = 0  # measured ones that could show a gain
     equal_gains: Sequence[ControlGain] = field(default_factory=tuple)
     dropped: StageDecision | None = None  # where no later stage has run
+    obstacles: Obstacles = field(default_factory=Obstacles)
+
+    @property
+    def is_inside_margin(self) -> bool:
+        """Tell whether two one-sided tests place the difference inside the margin."""
+        return self.equivalence_p is not None and self.equivalence_p < SIGNIFICANCE
 
 
 def decide(arm: Arm, measured: Measurement | None, evidence: Evidence) -> Verdict:
     """Judge a row.
 
     ``helps`` and ``hurts`` need three pairs, no gap among the seeds and significance in the
-    family; ``helps`` also that no control shows the same gain.
+    family, at a stage that does not choose arms; ``helps`` also that the arm beats a constant
+    answer and every control beside it, all of them finished.
     """
     seeds = [run.seed for run, _ in arm.pairs]
     if len(set(seeds)) != len(seeds):
@@ -83,6 +97,8 @@ def decide(arm: Arm, measured: Measurement | None, evidence: Evidence) -> Verdic
         return Verdict("pruned", "dropped", _tell_dropped(evidence.dropped))
     if not arm.pairs:
         return _without_pairs(arm.gaps)
+    if evidence.obstacles.contradiction is not None:
+        return Verdict("invalid", *_tell_obstacle(evidence.obstacles.contradiction))
     if measured is None:
         return _plain("invalid", "different_examples")
     if measured.is_bit_equal:
@@ -91,7 +107,18 @@ def decide(arm: Arm, measured: Measurement | None, evidence: Evidence) -> Verdic
     if arm.gaps:
         text = f"{_tell_gaps(arm.gaps)}; {_tell_outlook(measured, evidence)}"
         return Verdict("inconclusive", "incomplete_seeds", text)
-    return _judge_interval(arm, measured, evidence)
+    if evidence.obstacles.seeds is not None:
+        code, text = _tell_obstacle(evidence.obstacles.seeds)
+        return Verdict("inconclusive", code, f"{text}; {_tell_outlook(measured, evidence)}")
+    verdict = _judge_interval(arm, measured, evidence)
+    if verdict.name in _CLAIMS and arm.runs[0].labels[3] in SELECTION_STAGES:
+        text = f"{REASONS['selection_stage']}; {verdict.text}; {_tell_outlook(measured, evidence)}"
+        return Verdict("inconclusive", "selection_stage", text)
+    return verdict
+
+
+def _tell_obstacle(obstacle: Obstacle) -> tuple[str, str]:
+    return obstacle.code, f"{REASONS[obstacle.code]}: {obstacle.text}"
 
 
 def _without_pairs(gaps: Sequence[Gap]) -> Verdict:
@@ -107,10 +134,11 @@ def _judge_interval(arm: Arm, measured: Measurement, evidence: Evidence) -> Verd
     if not measured.can_be_tested:
         return _inconclusive("identical_differences", measured, evidence)
     if family.is_significant and interval.high < 0:
-        return Verdict("hurts", "interval_below_zero", _tell_test("interval_below_zero", family))
+        text = _tell_test("interval_below_zero", family) + _tell_inside(evidence)
+        return Verdict("hurts", "interval_below_zero", text)
     if family.is_significant and interval.low > 0:
         return _judge_gain(arm, measured, evidence)
-    if evidence.equivalence_p is not None and evidence.equivalence_p < SIGNIFICANCE:
+    if evidence.is_inside_margin:
         # two constant predictors always agree, whatever Future-Seed does
         if not measured.is_above_constant:
             return _inconclusive("not_above_constant", measured, evidence)
@@ -121,9 +149,17 @@ def _judge_interval(arm: Arm, measured: Measurement, evidence: Evidence) -> Verd
 
 
 def _judge_gain(arm: Arm, measured: Measurement, evidence: Evidence) -> Verdict:
+    best, unfinished = measured.constant_value, evidence.obstacles.unfinished_controls
+    if best is not None and measured.arm_value <= best:
+        return _inconclusive("below_constant", measured, evidence)
+    if unfinished:
+        text = f"{REASONS['control_unfinished']}: {', '.join(unfinished)}"
+        text = f"{text}; {_tell_outlook(measured, evidence)}"
+        return Verdict("inconclusive", "control_unfinished", text)
     if not evidence.equal_gains:
         text = _tell_test("interval_above_zero", evidence.family)
-        return Verdict("helps", "interval_above_zero", f"{text}; {_tell_controls(arm, evidence)}")
+        text = f"{text}; {_tell_controls(arm, evidence)}{_tell_inside(evidence)}"
+        return Verdict("helps", "interval_above_zero", text)
     told = "; ".join(_tell_gain(gain) for gain in evidence.equal_gains)
     text = f"{REASONS['control_gains_too']}: {told}; {_tell_outlook(measured, evidence)}"
     return Verdict("inconclusive", "control_gains_too", text)
@@ -160,10 +196,19 @@ def _tell_equivalence(evidence: Evidence) -> str:
     return f"the difference lies inside +-{margin}, p {_p(evidence.equivalence_p)} (two t tests)"
 
 
+def _tell_inside(evidence: Evidence) -> str:
+    """Tell an effect too small to matter by the stated margin; it is an effect still."""
+    if not evidence.is_inside_margin:
+        return ""
+    return f"; inside the margin of {100 * evidence.margin:.4g} pp"
+
+
 def _tell_gain(gain: ControlGain) -> str:
     text = f"{gain.label} {100 * gain.difference:+.2f} pp"
     if gain.excess is None:
         return f"{text}, fewer than {MIN_SEEDS} seeds in common"
+    if not gain.excess.low < gain.excess.high:
+        return f"{text}, arm minus control {100 * gain.excess.mean:+.2f} pp at every seed alike"
     ends = f"[{100 * gain.excess.low:+.2f}, {100 * gain.excess.high:+.2f}]"
     return f"{text}, arm minus control {100 * gain.excess.mean:+.2f} {ends} pp"
 
@@ -193,6 +238,8 @@ def _tell_outlook(measured: Measurement, evidence: Evidence) -> str:
     text = f"detectable with power 0.8: {100 * outlook.detectable:.2f} pp"
     if outlook.more_seeds is None:
         return f"{text}; the difference seen needs over 1,000 more seeds"
+    if outlook.more_seeds == 0:
+        return f"{text}; the seeds at hand suffice for the difference seen"
     return f"{text}; the difference seen needs about {outlook.more_seeds} more seeds"
 
 

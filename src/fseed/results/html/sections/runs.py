@@ -9,6 +9,7 @@ from fseed.results.html.markup import Html, element, join
 from fseed.results.html.plain_table import render_plain_table
 from fseed.results.html.words import NOT_RECORDED, count, percent, plain
 from fseed.results.runs import Run
+from fseed.results.scalars import finite_number
 
 _NUM_SHOWN = 20  # alarms that are not folded away
 _ID_LENGTH = 10  # characters of a hash that are shown
@@ -97,7 +98,7 @@ def _run_cells(run: Run, commands: Mapping[str, int]) -> dict[str, str]:
         "Loss": plain(run.last.get("loss"), digits=4),
         "Steps": plain(_count(result.get("steps"))),
         "Tokens": plain(_count(result.get("tokens"))),
-        "Seconds": plain(_number(result.get("wall_seconds")), digits=1),
+        "Seconds": plain(finite_number(result.get("wall_seconds")), digits=1),
         **{"Run": str(run.run_id or NOT_RECORDED), "Pair": _short(run.pair_key)},
         **{"Arm key": _short(run.arm_key), "Data": _short(run.hashes["data_hash"])},
         **{"Weights": _weights(run), "Code": _short(run.hashes["code_hash"])},
@@ -138,7 +139,3 @@ def _short(value: Any) -> str:
 
 def _count(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

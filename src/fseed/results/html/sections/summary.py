@@ -9,7 +9,7 @@ from fseed.results.summary import appendix_rows, task_summaries
 
 _ACROSS = (
     *("Arm", "Mean difference, pp", "Tasks +/0/\u2212", "Helps", "Hurts", "Equivalent"),
-    *("Stage", "Source", "Model", "Tasks"),
+    *("Stage", "Source", "Model", "Tasks", "Pruned on"),
 )
 
 
@@ -20,7 +20,7 @@ def render_across_tasks(collection: Collection) -> Html:
             *(row.arm, pp(row.mean_difference)),
             f"{row.num_up}/{row.num_tied}/{row.num_down} of {row.num_tasks}",
             *(str(row.num_helps), str(row.num_hurts), str(row.num_equivalent)),
-            *(row.stage, row.source, row.model, row.tasks),
+            *(row.stage, row.source, row.model, row.tasks, row.pruned or "0"),
         ]
         for row in task_summaries(collection)
     ]
