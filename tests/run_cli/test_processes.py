@@ -47,7 +47,7 @@ def test_light_commands_import_nothing_heavy(words: list[str], code: int, tmp_pa
 
 
 INTERRUPTED = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 import fseed.compose.job
 from fseed.compose import commands, job
@@ -65,6 +65,8 @@ def train(run, position):
     time.sleep(60)
 
 fseed.compose.job.train = train
+# a suite that was started in the background hands on that Ctrl-C is ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.exit(main(["fs=scalar_l10", "-m"]))
 """
 
