@@ -1,6 +1,5 @@
 """``fseed.run`` in processes of its own: imports, signals, two sweeps at once, real training."""
 
-import json
 import os
 import signal
 import subprocess
@@ -9,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from fseed.config.options import read_groups
-from fseed.run import main
 from tests.run_cli.command import Command
 from tests.sweep.fake_training import FakeTraining, files_below
 
@@ -113,14 +110,3 @@ def test_two_sweeps_in_one_folder_share_the_work(run: Command) -> None:
     train = run.use(FakeTraining())
     assert run("fs=scalar_l10", "seed=0,1", "-m") == 0
     assert train.started == ["scalar_l10 s0"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", read_groups()["experiment"])
-def test_every_experiment_trains_two_steps(name: str, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setenv("FSEED_OUTPUTS", str(tmp_path))
-    small = ["budget.steps=2", "budget.batch_size=2", "budget.generate=false"]
-    small += ["data.num_train=8", "data.num_validation=2", "data.num_test=2"]
-    assert main([f"experiment={name}", *small, "trainer.progress=false"]) == 0
-    (path,) = [path for path in files_below(tmp_path) if path.endswith("result.json")]
-    assert json.loads((tmp_path / path).read_text())["steps"] == 2
