@@ -15,7 +15,8 @@ from fseed.results.staged_files import read_decisions
 WORDS = (
     *("task=rightcopy", "fs=raw_l10", "sweep=staged", "-m", "sweep.controls=false"),
     *("sweep.rule=threshold", "sweep.quick_threshold=-1", "sweep.medium_threshold=-1"),
-    *("sweep.quick_seeds=1", "sweep.medium_seeds=1", "budget.steps=2", "budget.batch_size=2"),
+    *("sweep.quick_seeds=1", "sweep.medium_seeds=1", "sweep.confirm_seeds=5"),
+    *("budget.steps=2", "budget.batch_size=2"),
     *("data.num_train=8", "data.num_validation=4", "data.num_test=4", "trainer.num_threads=1"),
 )
 
