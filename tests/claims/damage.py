@@ -165,12 +165,12 @@ POSTDATED = on_study(lambda c: c.update(registered="2026-11-21"))
 UNLISTED_ARM = on_study(lambda c: c["arms"].remove("head_l8"))
 UNLISTED_SEED = on_study(lambda c: c["seeds"].remove(1))
 UNLISTED = harm.on_yaml(MANIFEST_FILE, lambda c: c["experiments"].clear())
-NO_SEAL: Harm = lambda root: (root / RECORDS / SEAL_FILE).unlink()  # noqa: E731
-NO_ARCHIVE: Harm = lambda root: shutil.rmtree(root / RECORDS)  # noqa: E731
+NO_SEAL = harm.remove(f"{RECORDS}/{SEAL_FILE}")
+NO_ARCHIVE = harm.remove(str(RECORDS))
 RAW_EDITED = on_text(RAW_FILE, "0.81", "0.91")
-RAW_DELETED: Harm = lambda root: (root / RAW_FILE).unlink()  # noqa: E731
+RAW_DELETED = harm.remove(RAW_FILE)
 RAW_ADDED = harm.write("paper/kernels/x.txt", "9.9 times faster\n")
-RAW_UNLISTED: Harm = lambda root: (root / "paper/raw.sha256").unlink()  # noqa: E731
+RAW_UNLISTED = harm.remove("paper/raw.sha256")
 RAW_TORN = on_text("paper/raw.sha256", "  ", " ")
 STRAYS = {
     "file beside the records": harm.write("paper/records/x.json", "{}"),

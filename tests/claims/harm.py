@@ -75,6 +75,16 @@ def on_rows(arm: str, seed: int, change: Callable[[list[Any]], Any]) -> Callable
     return harm
 
 
+def remove(name: str) -> Callable[[Path], None]:
+    """Delete a file or a folder."""
+
+    def harm(root: Path) -> None:
+        path = root / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return harm
+
+
 def on_yaml(name: str, change: Change) -> Callable[[Path], None]:
     def harm(root: Path) -> None:
         content = yaml.safe_load((root / name).read_text())
