@@ -9,12 +9,29 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from fseed.config.rules import leaves
 from fseed.config.schema import ControlKind, Gate, Mode, RunConfig, ScheduleKind
 
 ID_LENGTH = 10  # hexadecimal digits
 
 # what tells arms of one pair apart
 ARM_KEYS = ("fs", "fs_variant", "lstart", "alpha", "schedule", "control")
+
+# what an arm's own options are called in its canonical form, where not by section and name
+_ARM_NAMES = {
+    "fs.mode": "mode",
+    "lstart": "lstart",
+    "control.kind": "control",
+    "control.state_lr": "control_state_lr",
+}
+
+# options of the arm that a control replaces: noise and the learned constant take no gradient to the
+# layer below, with detach or without; an A/A arm has the scale 0, see training/build.py
+UNREAD_BY_CONTROL: Mapping[str, tuple[str, ...]] = {
+    ControlKind.random_state.value: ("fs_variant.detach",),
+    ControlKind.learned_state.value: ("fs_variant.detach",),
+    ControlKind.aa.value: ("fs_variant.seed_scale",),
+}
 
 # what cannot change a number, or is replaced by the hash of what it points to
 VOLATILE_KEYS = (
@@ -24,8 +41,14 @@ VOLATILE_KEYS = (
     *("trainer.num_threads", "trainer.progress", "budget.checkpoint_every_steps"),
 )
 
+# of config/schema; ``sweep`` and ``output`` hold volatile sections alone
+_SCHEMA_PARTS = ("root", "task", "model", "future_seed", "training")
+
 # source that can change a number; the rest only plans, records and reports
-CODE_PARTS = ("ops", "models", "sandbox", "tasks", "training", "config/schema.py")
+CODE_PARTS = (
+    *("ops", "models", "sandbox", "tasks", "training"),
+    *(f"config/schema/{name}.py" for name in _SCHEMA_PARTS),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,28 +111,44 @@ def without_keys(content: Mapping[str, Any], keys: Iterable[str]) -> dict[str, A
 
 
 def canonical_arm(config: RunConfig) -> dict[str, Any]:
-    """Return the FS part without options that the chosen mode, gate or schedule never reads."""
-    control = _canonical_control(config)
-    if config.fs.mode is Mode.no_fs:
-        return _plain({"mode": config.fs.mode, **control})
-    variant = dataclasses.asdict(config.fs_variant)
-    if config.fs_variant.gate is not Gate.head:
-        del variant["head_init"], variant["head_lr"]
-    if config.fs_variant.gate is not Gate.inputgate:
-        del variant["input_lr"]
-    schedule: dict[str, Any] = {"kind": config.schedule.kind}
-    if config.schedule.kind is not ScheduleKind.none:
-        schedule = dataclasses.asdict(config.schedule)
-    parts = {"fs_variant": variant, "schedule": schedule, "alpha": dataclasses.asdict(config.alpha)}
-    return _plain({"mode": config.fs.mode, "lstart": config.lstart, **parts, **control})
+    """Return the FS part without the options that ``is_read`` says nothing reads."""
+    settings = {key: _plain(value) for key, value in leaves(config)}
+    arm: dict[str, Any] = {}
+    for key, value in settings.items():
+        section, _, option = key.partition(".")
+        name = _ARM_NAMES.get(key)
+        if section not in ARM_KEYS or not is_read(key, settings):
+            continue
+        if name is not None:
+            arm[name] = value
+        else:
+            arm.setdefault(section, {})[option] = value
+    if arm["control"] == ControlKind.none.value:
+        del arm["control"]
+    return arm
 
 
-def _canonical_control(config: RunConfig) -> dict[str, Any]:
-    control = config.control
-    if control.kind is ControlKind.none:
-        return {}
-    learned = control.kind is ControlKind.learned_state
-    return {"control": control.kind} | ({"control_state_lr": control.state_lr} if learned else {})
+def is_read(key: str, settings: Mapping[str, Any]) -> bool:
+    """Tell whether a run with these settings reads the Future-Seed option ``key``.
+
+    Both are dotted keys of the configuration, values plain. An option that is not read cannot
+    change a number: arms that differ in such options alone are one arm.
+    """
+    control = settings.get("control.kind")
+    if key in ("fs.mode", "control.kind"):
+        return True
+    if key == "control.state_lr":
+        return control == ControlKind.learned_state.value
+    if key == "fs.allow_noop" or settings.get("fs.mode") == Mode.no_fs.value:
+        return False
+    if key in UNREAD_BY_CONTROL.get(str(control), ()):
+        return False
+    gate, schedule = settings.get("fs_variant.gate"), settings.get("schedule.kind")
+    if key in ("fs_variant.head_init", "fs_variant.head_lr"):
+        return gate == Gate.head.value
+    if key == "fs_variant.input_lr":
+        return gate == Gate.inputgate.value
+    return key not in ("schedule.low", "schedule.high") or schedule != ScheduleKind.none.value
 
 
 def is_baseline(config: RunConfig) -> bool:

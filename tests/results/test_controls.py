@@ -146,6 +146,23 @@ def test_a_control_of_other_settings_is_none_of_this_arm(tmp_path: Path) -> None
     assert (arm.verdict, control.control_of) == ("helps", None)
 
 
+@pytest.mark.parametrize(("kind", "owners"), [("random_state", 2), ("same_layer", 1)])
+def test_a_control_stands_beside_every_arm_that_it_cannot_tell_apart(
+    tmp_path: Path, kind: str, owners: int
+) -> None:
+    for seed in range(3):
+        finish_run(tmp_path, spec_of(seed, 0, arm="no_fs"))
+        for detach, gain in ((True, 20), (False, 23)):
+            changes = {"fs_variant.detach": detach, "fs_variant.label": "x"}
+            spec = spec_of(seed, gain + seed, arm=f"x_{detach}").with_(changes=changes)
+            finish_run(tmp_path, spec)
+        changes["control.kind"] = kind
+        control = spec_of(seed, 21, arm=f"x,control={kind}").with_(changes=changes)
+        finish_run(tmp_path, control)
+    arms = build_arms([load_run(record) for record in find_runs([tmp_path])])
+    assert sum(len(found) for found in find_controls(arms)) == owners
+
+
 def test_the_plan_names_the_arm_of_a_shared_control(tmp_path: Path) -> None:
     arms = ("scalar_l10", "head_l10")
     rows = write_rows(tmp_path, {"repeat_prompt": (1, 4, 2)}, arms=arms)

@@ -1,7 +1,9 @@
 """The memory probe: what it measures, how it halves, and that it leaves nothing behind."""
 
 import gc
+import logging
 import os
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +15,8 @@ from fseed.tasks.base import Objective
 from fseed.training.evaluation import answer_losses
 from fseed.training.objectives import Learner
 from fseed.training.probe import ProbeResult, longest_batch, probe_memory
+from fseed.training.process_settings import restored_settings
+from fseed.training.runner import train_run
 from tests.training.build import plan, tiny_config
 
 SHORT = {"task__max_length_tokens": 48}
@@ -159,22 +163,67 @@ def test_the_second_pass_counts_in_the_throughput(tmp_path):
 
 
 @pytest.mark.parametrize("fits", [True, False])
-def test_nothing_is_left_behind(tmp_path, monkeypatch, memory, fits):
+@pytest.mark.parametrize("is_unusual", [True, False])
+def test_nothing_is_left_behind(tmp_path, monkeypatch, memory, fits, is_unusual):
     monkeypatch.chdir(tmp_path)
     memory.num_tokens = 10**9 if fits else 10
-    state, threads = torch.get_rng_state(), torch.get_num_threads()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    before = _count_learners()
-    try:
-        probe(tmp_path, trainer__num_threads=threads + 1)
-        assert fits
-    except UserError:
-        assert not fits
-    assert torch.equal(torch.get_rng_state(), state)
-    assert torch.get_num_threads() == threads
-    assert torch.are_deterministic_algorithms_enabled() == deterministic
+    with restored_settings():
+        set_all_otherwise(monkeypatch)
+        if not is_unusual:
+            torch.use_deterministic_algorithms(False)
+            monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+        found, before = process_settings(), _count_learners()
+        try:
+            probe(tmp_path, trainer__num_threads=torch.get_num_threads() + 1)
+            assert fits
+        except UserError:
+            assert not fits
+        assert process_settings() == found
     assert os.listdir(tmp_path) == []
     assert _count_learners() <= before
+
+
+def test_a_run_does_change_the_settings_that_a_probe_puts_back(tmp_path, monkeypatch):
+    with restored_settings():
+        set_all_otherwise(monkeypatch)
+        found = process_settings()
+        train_run(plan(tiny_config(budget__steps=1, trainer__num_threads=1), tmp_path / "run"))
+        changed = {name for name, value in process_settings().items() if value != found[name]}
+    assert changed >= {
+        *("random", "threads", "warn_only", "fill", "cudnn.benchmark", "cublas"),
+        *("log_level", "filters"),
+    }
+
+
+def set_all_otherwise(monkeypatch) -> None:
+    """Give every setting another value than the one a run gives it."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    torch.backends.cudnn.benchmark = True
+    torch.set_num_threads(3)
+    logging.getLogger("lightning.pytorch").setLevel(logging.CRITICAL)
+    warnings.simplefilter("ignore", category=ImportWarning)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+
+
+def process_settings() -> dict[str, object]:
+    cudnn = torch.backends.cudnn
+    return {
+        "random": torch.get_rng_state().tolist(),
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "warn_only": torch.is_deterministic_algorithms_warn_only_enabled(),
+        "fill": torch.utils.deterministic.fill_uninitialized_memory,
+        **{f"cudnn.{name}": getattr(cudnn, name) for name in ("benchmark", "deterministic")},
+        "matmul": torch.get_float32_matmul_precision(),
+        "type": torch.get_default_dtype(),
+        "grad": torch.is_grad_enabled(),
+        "cublas": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
+        "device_order": os.environ.get("CUDA_DEVICE_ORDER"),
+        "log_level": logging.getLogger("lightning.pytorch").level,
+        "filters": list(warnings.filters),
+    }
 
 
 def _count_learners() -> int:

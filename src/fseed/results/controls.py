@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fseed.identity import ARM_KEYS
+from fseed.identity import ARM_KEYS, is_read
 from fseed.results.measurement import Measurement
 from fseed.results.pairs import Arm
 from fseed.results.staged import StagedSweep, sweep_folder
@@ -36,14 +36,16 @@ class ControlGain:
 def find_controls(arms: Sequence[Arm]) -> list[list[int]]:
     """Return per row the positions of its controls: its own repeated with one thing changed."""
     owners: dict[Any, list[int]] = defaultdict(list)
+    kinds = {arm.control for arm in arms if arm.is_control}
     for index, arm in enumerate(arms):
         if not arm.is_control:
-            owners[_table(arm), _arm_settings(arm)].append(index)
+            for kind in kinds:
+                owners[_table(arm), _settings_under(kind, arm)].append(index)
             owners[_table(arm), None].append(index)
     controls: list[list[int]] = [[] for _ in arms]
     for index, arm in enumerate(arms):
         if arm.is_control:
-            settings = None if _is_without_future_seed(arm) else _arm_settings(arm)
+            settings = None if _is_without_future_seed(arm) else _settings_under(arm.control, arm)
             for owner in owners.get((_table(arm), settings), []):
                 controls[owner].append(index)
     return controls
@@ -128,10 +130,16 @@ def _is_without_future_seed(control: Arm) -> bool:
     return control.runs[0].settings.get("fs.mode") == "no_fs"
 
 
-def _arm_settings(arm: Arm) -> str:
+def _settings_under(control: str, arm: Arm) -> str:
+    """Return what a control of this kind reads of the arm's options; the control is part of it."""
+    settings = arm.runs[0].settings | {"control.kind": control}
     groups = [key for key in ARM_KEYS if key != "control"]
-    settings = arm.runs[0].settings
-    return repr([(key, value) for key, value in settings.items() if key.split(".")[0] in groups])
+    read = [
+        (key, value)
+        for key, value in settings.items()
+        if key.split(".")[0] in groups and is_read(key, settings)
+    ]
+    return repr((control, read))
 
 
 def _excess(arm: Measurement, control: Measurement) -> Interval | None:

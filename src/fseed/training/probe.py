@@ -17,7 +17,7 @@ from typing import Any
 import lightning as L
 import torch
 
-from fseed.config.control_rules import smallest_part
+from fseed.config.rules import smallest_part
 from fseed.config.schema import Accelerator, ControlKind, RunConfig
 from fseed.errors import UserError
 from fseed.models.prompt_answer import PromptAnswer, read_prompt
@@ -30,6 +30,7 @@ from fseed.training.evaluation import answer_losses
 from fseed.training.memory import is_out_of_memory, peak_memory_gib
 from fseed.training.module import FutureSeedModule
 from fseed.training.objectives import Learner
+from fseed.training.process_settings import restored_settings
 
 NUM_STEPS = 2  # the first one compiles and creates the optimiser's state, the second is timed
 
@@ -60,7 +61,7 @@ def probe_memory(run: PlannedRun) -> ProbeResult:
     config = run.config
     wanted = config.trainer.micro_batch_size
     size = config.budget.batch_size if wanted is None else wanted
-    with _restored_torch():
+    with _left_as_found():
         while True:
             found = _try_size(config, size)
             if isinstance(found, ProbeResult):
@@ -70,16 +71,12 @@ def probe_memory(run: PlannedRun) -> ProbeResult:
 
 
 @contextmanager
-def _restored_torch() -> Iterator[None]:
-    """Put threads, random state and determinism back, and give cached memory back."""
-    threads = torch.get_num_threads()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    with torch.random.fork_rng():
+def _left_as_found() -> Iterator[None]:
+    """Put the settings of the process back, and give cached memory back."""
+    with restored_settings():
         try:
             yield
         finally:
-            torch.set_num_threads(threads)
-            torch.use_deterministic_algorithms(deterministic)
             _free_memory()
 
 

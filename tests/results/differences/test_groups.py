@@ -9,13 +9,12 @@ from omegaconf import OmegaConf
 
 from fseed.config.rules import leaves
 from fseed.config.schema import ControlKind, Gate, Mode, RunConfig, ScheduleKind
-from fseed.identity import Hashes, identify
+from fseed.identity import Hashes, identify, is_read
 from fseed.results.differences.groups import (
     GROUPS,
     SECTIONS,
     group_of_record,
     group_of_setting,
-    is_read,
 )
 from fseed.results.runs import config_leaves
 from tests.configs import build_config
@@ -80,6 +79,8 @@ ARMS = [
         (Gate.head, ScheduleKind.cosine, ControlKind.none),
         (Gate.inputgate, ScheduleKind.linear, ControlKind.learned_state),
         (Gate.raw, ScheduleKind.none, ControlKind.shuffled_state),
+        (Gate.scalar, ScheduleKind.none, ControlKind.random_state),
+        (Gate.scalar, ScheduleKind.none, ControlKind.aa),
     ]
 ]
 KINDS = ("fs.mode", "control.kind", "fs_variant.gate", "schedule.kind")

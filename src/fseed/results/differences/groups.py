@@ -7,7 +7,7 @@ number is in no other place than what makes a run id.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from functools import cache, lru_cache
-from typing import Any, get_type_hints
+from typing import get_type_hints
 
 from fseed.config.schema import RunConfig
 from fseed.identity import ARM_KEYS, VOLATILE_KEYS
@@ -61,26 +61,6 @@ def group_of_record(key: str) -> str:
 def setting_keys() -> tuple[str, ...]:
     """Return the dotted key of every leaf of the configuration."""
     return tuple(_leaf_keys(RunConfig, ""))
-
-
-def is_read(key: str, settings: Mapping[str, Any]) -> bool:
-    """Tell whether a run with these settings reads the Future-Seed option ``key``.
-
-    The rule is that of ``fseed.identity.canonical_arm``: options of another gate or schedule, and
-    all options of a run without Future-Seed, change nothing.
-    """
-    if key in ("fs.mode", "control.kind"):
-        return True
-    if key == "control.state_lr":
-        return settings.get("control.kind") == "learned_state"
-    if key == "fs.allow_noop" or settings.get("fs.mode") == "no_fs":
-        return False
-    gate, schedule = settings.get("fs_variant.gate"), settings.get("schedule.kind")
-    if key in ("fs_variant.head_init", "fs_variant.head_lr"):
-        return gate == "head"
-    if key == "fs_variant.input_lr":
-        return gate == "inputgate"
-    return key not in ("schedule.low", "schedule.high") or schedule != "none"
 
 
 def _leaf_keys(node: type, prefix: str) -> Iterator[str]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fseed.identity import is_read
 from fseed.results.differences.groups import (
     FS,
     GROUPS,
@@ -11,7 +12,6 @@ from fseed.results.differences.groups import (
     VOLATILE,
     group_of_record,
     group_of_setting,
-    is_read,
 )
 from fseed.results.differences.runs import ABSENT, RECORD_PREFIX, Sample, comparable, same
 from fseed.results.differences.sources import Source

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from fseed.identity import is_read
 from fseed.results.differences.groups import (
     FS,
     GROUPS,
     VOLATILE,
     group_of_record,
     group_of_setting,
-    is_read,
 )
 
 if TYPE_CHECKING:

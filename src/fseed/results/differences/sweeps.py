@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from fseed.identity import is_read
 from fseed.planned_run import PlannedRun
 from fseed.results.differences.document import Section, Table, render_text
 from fseed.results.differences.groups import (
@@ -15,7 +16,6 @@ from fseed.results.differences.groups import (
     VOLATILE,
     group_of_record,
     group_of_setting,
-    is_read,
 )
 from fseed.results.differences.runs import ABSENT, RECORD_PREFIX, Sample, comparable
 from fseed.results.differences.sources import Source, read_sweep

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from fseed.config.schema import BaselineRule, ControlKind
 from fseed.errors import UserError
@@ -57,6 +58,7 @@ class RunBook:
     preparer: Preparer = field(default_factory=Preparer)
     _entries: dict[Slot, tuple[Point, PlanEntry]] = field(default_factory=dict)
     _runs: dict[tuple[Slot, int], PlannedRun] = field(default_factory=dict)
+    _places: dict[tuple[Path, str], PlannedRun] = field(default_factory=dict)
 
     @property
     def tasks(self) -> list[str]:
@@ -77,7 +79,10 @@ class RunBook:
                 config=replace(point.config, seed=seed),
                 overrides=[*_without(point.overrides, "seed"), f"seed={seed}"],
             )
-            self._runs[slot, seed] = plan_run(seeded, preparer=self.preparer).run
+            run = plan_run(seeded, preparer=self.preparer).run
+            # a control that two arms share has a label of each, and one folder
+            place = run.run_dir.parent.parent, run.run_id
+            self._runs[slot, seed] = self._places.setdefault(place, run)
         return self._runs[slot, seed]
 
     def label(self, slot: Slot) -> str:
@@ -101,6 +106,9 @@ class RunBook:
         self.extra_words[task] = tuple(words)
         self._entries = {slot: kept for slot, kept in self._entries.items() if slot.task != task}
         self._runs = {key: kept for key, kept in self._runs.items() if key[0].task != task}
+        self._places = {
+            place: kept for place, kept in self._places.items() if kept.config.task.name != task
+        }
 
     def controls(self, task: str, arm: str) -> list[Slot]:
         """Return the slots of all controls beside ``arm`` in the confirm stage."""

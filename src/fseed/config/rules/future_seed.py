@@ -1,6 +1,4 @@
-"""What must hold for a control arm, and where batch mates matter."""
-
-import math
+"""Rules of an arm: its first seeded layer, its control, and batch mates where they matter."""
 
 from fseed.config.schema import ControlKind, Mode, RunConfig
 from fseed.errors import UserError
@@ -10,6 +8,25 @@ ALTERING_CONTROLS = (
     *(ControlKind.aa, ControlKind.shuffled_state, ControlKind.random_state),
     *(ControlKind.learned_state, ControlKind.same_layer),
 )
+
+
+def check_lstart(config: RunConfig) -> None:
+    """Raise UserError unless ``lstart`` names a layer that can be seeded."""
+    if config.fs.mode is Mode.no_fs:
+        return
+    num_layers = config.model.num_layers
+    assert num_layers is not None
+    allowed = f"1 .. {num_layers - 1}"
+    if config.lstart < 1:
+        raise UserError(
+            f"lstart={config.lstart}: layer 0 has no layer below it; the first seeded layer is "
+            f"{allowed}"
+        )
+    if config.lstart >= num_layers and not config.fs.allow_noop:
+        raise UserError(
+            f"lstart={config.lstart} seeds no layer of {num_layers} (numbered from 0): allowed "
+            f"{allowed}\nfs.allow_noop=true makes it a deliberate no-op arm"
+        )
 
 
 def check_control(config: RunConfig) -> None:
@@ -42,29 +59,6 @@ def check_control_layers(config: RunConfig) -> None:
         f"control={kind.value} alters what seeded layers start from, and lstart={config.lstart} "
         f"seeds none of {num_layers}; use control=aa"
     )
-
-
-def check_micro_batch(config: RunConfig) -> None:
-    """Raise UserError for micro-batches that do not add up to the batch."""
-    size, batch_size = config.trainer.micro_batch_size, config.budget.batch_size
-    if size is None or size == batch_size:
-        return
-    if size > batch_size:
-        raise UserError(
-            f"trainer.micro_batch_size={size} is more than budget.batch_size={batch_size}; "
-            "null takes the whole batch"
-        )
-    if config.control.kind is ControlKind.shuffled_state and smallest_part(batch_size, size) < 2:
-        raise UserError(
-            "control=shuffled_state takes the state of another sample of the batch, and "
-            f"trainer.micro_batch_size={size} leaves a sample of budget.batch_size={batch_size} "
-            "alone; use a larger one, or null"
-        )
-
-
-def smallest_part(batch_size: int, size: int) -> int:
-    """Return the samples of the smallest of equal parts, at most ``size`` each, of a batch."""
-    return batch_size // math.ceil(batch_size / size)
 
 
 def _check_batch_mates(config: RunConfig) -> None:
