@@ -1,6 +1,7 @@
 """Do the published numbers follow from their records, and does the model follow the official one?
 
 ``python -m fseed.check [--strict] [--root FOLDER]`` checks README.md and paper/ against the records
+  and the date of every decision rule against the git history
 ``check archive SWEEP ... --experiment ID`` keeps the records of finished sweeps below paper/records
 ``check render`` writes references, paper/tables and paper/failures.md from the records
 ``check raw`` lists paper/kernels and paper/simulations with their hashes, after new output

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from fseed.atomic import write_text_atomic
 from fseed.claims.manifest import MANIFEST_FILE
@@ -18,6 +19,7 @@ from fseed.records import (
 from tests.claims import harm
 from tests.claims.document_damage import IN_DOCUMENTS
 from tests.claims.harm import RECORDS, SWEEP, Damage, Harm, group, on_study, on_text
+from tests.claims.history_damage import IN_HISTORY
 from tests.claims.publishing import RAW_FILE, STEPS, plan, write_run
 
 HIDDEN = ", seal and documents renewed"
@@ -51,6 +53,19 @@ def remove(arm: str, seed: int) -> Harm:
 
 def add_to(metric: str, key: str, amount: float) -> Harm:
     return on_result(harm.add_to_evaluation(metric, key, amount))
+
+
+def empty_seeds(root: Path) -> None:
+    """Take the seeds off the manifest, and with them a seed off the records."""
+    on_study(lambda study: study.update(seeds=[]))(root)
+    for path in (root / SWEEP).rglob("s2-*"):
+        shutil.rmtree(path)
+
+
+def forge_rule(root: Path) -> None:
+    """Change the rule in the manifest and in the copy that the archive keeps."""
+    on_study(lambda study: study.update(rule="Whatever came out."))(root)
+    harm.on_seal(lambda seal: seal["registration"].update(rule="Whatever came out."))(root)
 
 
 UNUSABLE = {
@@ -144,7 +159,8 @@ IN_RECORDS = [
     *group("identity", CONFIG_FILE, RENAMED),
     *group("pair", PLACE, UNPAIRED),
     *group("missing_run", RECORDS, DROPPED),
-    *group("registration", PLACE, {"seeds emptied, a seed dropped": harm.empty_seeds}),
+    *group("registration", PLACE, {"seeds emptied, a seed dropped": empty_seeds}),
+    *IN_HISTORY,
     *ADDED,
 ]
 
@@ -179,7 +195,7 @@ STRAYS = {
 UNDER_SEAL = [
     *group("registration", MANIFEST_FILE, REGISTERED),
     *group("outcome", SEAL_FILE, OUTCOMES),
-    Damage("rule changed in manifest and archive", harm.forge_rule, "registration", SEAL_FILE),
+    Damage("rule changed in manifest and archive", forge_rule, "registration", SEAL_FILE),
     *group(
         "rule_after_run",
         PLACE,

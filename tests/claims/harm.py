@@ -235,13 +235,6 @@ def link_record(root: Path) -> None:
     path.symlink_to(root / "elsewhere.json")
 
 
-def empty_seeds(root: Path) -> None:
-    """Take the seeds off the manifest, and with them a seed off the records."""
-    on_study(lambda study: study.update(seeds=[]))(root)
-    for path in (root / SWEEP).rglob("s2-*"):
-        shutil.rmtree(path)
-
-
 def write(name: str, text: str) -> Callable[[Path], None]:
     return lambda root: write_text_atomic(root / name, text)
 
@@ -250,12 +243,6 @@ def best_evaluation(content: Any) -> None:
     """Report the end of training as an evaluation that was never made."""
     entry = json.loads(json.dumps(content["evaluations"][-1]))
     content["evaluations"].insert(1, entry | {"step": STEPS - 1})
-
-
-def forge_rule(root: Path) -> None:
-    """Change the rule in the manifest and in the copy that the archive keeps."""
-    on_study(lambda study: study.update(rule="Whatever came out."))(root)
-    on_seal(lambda seal: seal["registration"].update(rule="Whatever came out."))(root)
 
 
 def unlink(arm: str, seed: int, name: str) -> Callable[[Path], None]:

@@ -70,9 +70,9 @@ def render_table(caught: Mapping[str, Sequence[Finding]]) -> str:
         "A study of three arms and three seeds, one run of which failed, is published, damaged in "
         "one way at a time, and checked with `--strict`. *Renewed*: the file hashes, states and "
         "outcomes in `archive.json` are made anew and every document rendered, so that only what "
-        "is recomputed can tell. A dash: the damage is to those very files. The check names the "
-        f"file and the line. {len(rows)} kinds, {num_done - num_missed} of {num_done} damages "
-        "caught. Damage to the plan and the decisions of a staged sweep: "
+        "is recomputed, and the git history, can tell. A dash: the damage is to those very files. "
+        f"The check names the file and the line. {len(rows)} kinds, {num_done - num_missed} of "
+        f"{num_done} damages caught. Damage to the plan and the decisions of a staged sweep: "
         "`tests/claims/test_staged_checks.py`.\n\n"
         f"{markdown_table(list(rows.values()))}\n\n## Codes\n\n{meanings}\n"
     )

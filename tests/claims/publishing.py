@@ -32,6 +32,7 @@ from fseed.records import (
 )
 from fseed.tasks.registry import get_task
 from fseed.tasks.scoring import add_items, pool_metrics
+from tests.claims.repository import begin, commit_manifest
 from tests.configs import build_config
 
 RAW_FILE = "paper/simulations/power.csv"
@@ -219,7 +220,9 @@ def write_manifest(root: Path, content: Mapping[str, Any] = MANIFEST) -> None:
 def publish(folder: Path) -> Path:
     """Return a checkout below ``folder`` in which everything holds."""
     root = folder / "checkout"
+    begin(root)
     write_manifest(root)
+    commit_manifest(root)
     write_text_atomic(root / "README.md", README)
     write_text_atomic(root / "paper/LOG.md", "# Log\n\nA note of +9.99 pp, 12 % and 3 s.\n")
     write_text_atomic(root / RAW_FILE, "sweeps,power\n100,0.81\n")

@@ -12,9 +12,15 @@ from fseed.claims.documents import (
     read_document,
     render_document,
 )
-from fseed.claims.experiment_checks import Published, check_experiment, load_published
+from fseed.claims.experiment_checks import (
+    Published,
+    check_experiment,
+    first_starts,
+    load_published,
+)
 from fseed.claims.findings import Finding, error
 from fseed.claims.generated import FIGURES_FOLDER, NOTICE, TABLES_FOLDER, render_all
+from fseed.claims.history import check_history
 from fseed.claims.manifest import MANIFEST_FILE, RECORDS_FOLDER, Manifest, read_manifest
 from fseed.claims.numbers import find_unmarked
 from fseed.claims.raw import RAW_FOLDERS, RAW_LIST, check_raw
@@ -43,6 +49,7 @@ def check_claims(root: Path) -> Report:
     published, findings = _load_all(root, manifest)
     for one in published.values():
         findings += check_experiment(root, one)
+    findings += check_history(root, first_starts(published))
     findings += _check_folders(root, manifest)
     findings += check_raw(root)
     findings += _check_generated(root, manifest, published)

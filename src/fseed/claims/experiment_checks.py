@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -147,15 +147,31 @@ def _check_dates(collection: Collection, experiment: Experiment, root: Path) -> 
         if started is None and not run.record.provenance:
             # it failed before it had read its data
             continue
-        try:
-            start = datetime.fromisoformat(str(started))
-        except ValueError:
+        start = _start_of(run)
+        if start is None:
             yield error("rule_after_run", _place(run, root), f"started_at is {started!r}, no time")
-            continue
-        start = start if start.tzinfo is not None else start.replace(tzinfo=UTC)
-        if start < registered:
+        elif start < registered:
             text = f"{experiment.name} is registered {experiment.registered}, after this run began"
             yield error("rule_after_run", _place(run, root), f"{text} ({started})")
+
+
+def first_starts(published: Mapping[str, Published]) -> dict[str, tuple[Experiment, datetime]]:
+    """Return {name: (experiment, start of its first run)} where any run tells its start."""
+    found = {}
+    for name, one in published.items():
+        starts = [start for run in one.collection.runs if (start := _start_of(run)) is not None]
+        if starts:
+            found[name] = one.experiment, min(starts)
+    return found
+
+
+def _start_of(run: Run) -> datetime | None:
+    """Return when a run began, None where its record tells no time."""
+    try:
+        start = datetime.fromisoformat(str(run.record.provenance.get("started_at")))
+    except ValueError:
+        return None
+    return start if start.tzinfo is not None else start.replace(tzinfo=UTC)
 
 
 def _check_complete(
