@@ -1,5 +1,8 @@
 """Configurations for tests: the composed defaults with single values changed."""
 
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -20,6 +23,16 @@ def composer() -> Composer:
 @cache
 def compose(*overrides: str) -> Point:
     return composer().compose(overrides)
+
+
+def compose_below(overrides: Sequence[str]) -> Point:
+    """Compose the same words once for all tests, which differ in ``output.root``."""
+    start = "output.root="
+    roots = [word.removeprefix(start) for word in overrides if word.startswith(start)]
+    point = compose(*(start + "anywhere" if word.startswith(start) else word for word in overrides))
+    config = deepcopy(point.config)
+    config.output.root = roots[-1] if roots else config.output.root
+    return replace(point, config=config, overrides=list(overrides))
 
 
 def build_config(*overrides: str, **values: Any) -> RunConfig:

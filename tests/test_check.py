@@ -59,6 +59,7 @@ def test_error_within_the_noise_of_the_oracle_is_marked(
     assert "* big.pth, step: logits 2.0e-05, where rwkv is 1.5e-05 from itself" in out
 
 
+@pytest.mark.slow
 def test_the_whole_gate_on_real_data(
     capsys: pytest.CaptureFixture[str], shared_data: Path, tmp_path: Path
 ) -> None:

@@ -66,6 +66,7 @@ def test_every_other_end_is_a_reason(
         measure(run, timeout_seconds=2)
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_work_is_one_line(run: PlannedRun) -> None:
     """The real program, with a device that is not there."""
     if os.path.exists("/dev/nvidia0"):

@@ -131,6 +131,7 @@ def test_no_worker_starts_when_the_time_is_spent(command, tmp_path, monkeypatch)
     assert "the time of the whole run is spent" in (tmp_path / "bench.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="checks the refusal without a GPU")
 def test_without_a_gpu_the_command_says_so_in_one_line(tmp_path):
     command = [sys.executable, str(BENCH), "--output", str(tmp_path / "out")]

@@ -64,7 +64,10 @@ def poisoned_memory() -> Iterator[None]:
         torch.use_deterministic_algorithms(mode=False)
 
 
-@pytest.mark.parametrize("t", [1, 15, 16, 17, 63, 64, 65, 130])
+@pytest.mark.parametrize(
+    "t",
+    [*(1, 16, 17, 65), *(pytest.param(t, marks=pytest.mark.slow) for t in (15, 63, 64, 130))],
+)
 def test_any_number_of_tokens(t: int) -> None:
     assert_right(build_problem(b=1, t=t, h=2, d=16))
 
@@ -73,9 +76,9 @@ def test_any_number_of_tokens(t: int) -> None:
     ("t", "kind", "precision"),
     [
         (1, "typical", "bf16"),
-        (65, "equal_keys", "bf16"),
+        pytest.param(65, "equal_keys", "bf16", marks=pytest.mark.slow),
         (64, "fast_decay", "bf16"),
-        (65, "equal_keys", "high"),
+        pytest.param(65, "equal_keys", "high", marks=pytest.mark.slow),
     ],
 )
 def test_head_size_64(t: int, kind: str, precision: str) -> None:
@@ -85,7 +88,7 @@ def test_head_size_64(t: int, kind: str, precision: str) -> None:
 
 @pytest.mark.parametrize("kind", ["fast_decay", "equal_keys"])
 def test_kinds_of_data(kind: str) -> None:
-    problem = build_problem(b=1, t=70, h=2, d=32, kind=kind, with_carried=True)
+    problem = build_problem(b=1, t=70, h=1, d=32, kind=kind, with_carried=True)
     assert_right(problem, decay_tolerance=tolerance_of_decay(kind))
 
 
@@ -107,7 +110,7 @@ def test_all_with_lengths_and_carried(t: int, d: int, kind: str, precision: str)
     assert_right(problem, precision, tolerance_of_decay(kind))
 
 
-@pytest.mark.parametrize("t", [128, 130])
+@pytest.mark.parametrize("t", [66, *(pytest.param(t, marks=pytest.mark.slow) for t in (128, 130))])
 def test_lengths(t: int) -> None:
     # none, full, chunks wholly behind the end, the end of a chunk
     problem = build_problem(b=4, t=t, h=1, d=16, lengths=[0, t, 33, 64], with_carried=True)
@@ -117,7 +120,14 @@ def test_lengths(t: int) -> None:
         assert found[name][2, 33:].count_nonzero() == 0, name
 
 
-@pytest.mark.parametrize(("norm", "clip"), [(True, 0.4), (True, 0.0), (False, 0.4), (False, 0.0)])
+@pytest.mark.parametrize(
+    ("norm", "clip"),
+    [
+        (True, 0.4),
+        (False, 0.0),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((True, 0.0), (False, 0.4))),
+    ],
+)
 def test_carried_state(norm: bool, clip: float) -> None:
     problem = build_problem(b=1, t=9, h=2, d=32, with_carried=True, norm=norm, clip=clip)
     assert_right(problem)
@@ -142,7 +152,9 @@ def test_without_initial_state() -> None:
         assert_right(replace(problem, initial_state=None))
 
 
-@pytest.mark.parametrize("block", [16, 32, 64])
+@pytest.mark.parametrize(
+    "block", [32, *(pytest.param(block, marks=pytest.mark.slow) for block in (16, 64))]
+)
 def test_rows_per_program_of_the_scans(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = replace(sizes.forward_scan("sm_90", "bf16", 64, 96), block=block)
     for name in ("forward_scan", "backward_scan"):
@@ -201,7 +213,10 @@ def test_batch_mates_and_pads_change_nothing() -> None:
         torch.testing.assert_close(again[name][0], tensor[0], rtol=0, atol=0, msg=name)
 
 
-@pytest.mark.parametrize(("t", "lengths"), [(32, None), (40, None), (40, [5, 40])])
+@pytest.mark.parametrize(
+    ("t", "lengths"),
+    [(32, None), pytest.param(40, None, marks=pytest.mark.slow), (40, [5, 40])],
+)
 def test_nothing_is_left_unwritten(t: int, lengths: list[int] | None) -> None:
     problem = build_problem(b=2, t=t, h=1, d=16, lengths=lengths, with_carried=True)
     found = run(launch, problem, precision="high")
@@ -226,7 +241,7 @@ def test_nothing_behind_the_inputs_is_read() -> None:
 
 
 def test_closed_gate_is_no_carried_state_bit_for_bit() -> None:
-    problem = build_problem(b=2, t=40, h=1, d=16, with_carried=True)
+    problem = build_problem(b=1, t=40, h=1, d=16, with_carried=True)
     assert problem.carried is not None
     gate = torch.zeros_like(problem.carried.gate)
     closed = replace(problem, carried=replace(problem.carried, gate=gate))
@@ -235,7 +250,7 @@ def test_closed_gate_is_no_carried_state_bit_for_bit() -> None:
 
 
 def test_no_gradient_of_the_final_state_counts_as_zeros() -> None:
-    problem = build_problem(b=1, t=40, h=2, d=16)
+    problem = build_problem(b=1, t=40, h=1, d=16)
     zeros = replace(problem, dfinal_state=torch.zeros_like(problem.dfinal_state))
     expected = run(launch, zeros, precision="high")
     assert_equal(run(launch, replace(problem, dfinal_state=None), precision="high"), expected)
@@ -252,7 +267,7 @@ def test_prompt_mode_keeps_nothing_and_gives_the_same() -> None:
         assert torch.equal(getattr(prompt, name), getattr(kept, name)), name
 
 
-@pytest.mark.parametrize("d", [16, 32, 64])
+@pytest.mark.parametrize("d", [16, pytest.param(32, marks=pytest.mark.slow), 64])
 @pytest.mark.parametrize("lengths", [None, [1, 0, 3]])
 def test_decode_equals_forward(d: int, lengths: list[int] | None) -> None:
     problem = build_problem(b=3, t=3, h=2, d=d, lengths=lengths, with_carried=True)

@@ -6,36 +6,20 @@ import sys
 
 import pytest
 import torch
-from torch import Tensor
 
-from fseed.models.controls import LEARNED_START_STD, random_state_like
-from fseed.models.future_seed import FutureSeed
+from fseed.models.controls import random_state_like
 from fseed.models.prompt_answer import PromptAnswer, answer_hidden, read_prompt
 from fseed.ops.carried_state import materialize
-from tests.models.build import SMALL, build_batch, build_future_seed, build_random_model
-
-CONTROLS = ("shuffled_state", "random_state", "learned_state", "same_layer")
-GATES = ("scalar", "head", "inputgate", "raw")
-KEYS = (11, 22, 33)
-BATCH = build_batch([9, 5, 7], [4, 2, 3])._replace(noise_keys=KEYS)
-
-
-def build_control(control: str, **options) -> FutureSeed:
-    future_seed = build_future_seed(control=control, **options)
-    if future_seed.learned_state is not None:
-        future_seed.learned_state.initialize(seed=0)
-    return future_seed.double()
-
-
-def rms(state: Tensor) -> Tensor:
-    return state.square().mean((-2, -1)).sqrt()
-
-
-def random_states(*, seed: int = 3) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    scales = torch.tensor([1e-4, 1.0, 50.0]).view(3, 1, 1, 1)
-    return torch.randn(3, 2, 16, 16, generator=generator, dtype=torch.float64) * scales
-
+from tests.models.build import SMALL, build_future_seed, build_random_model
+from tests.models.control_samples import (
+    BATCH,
+    CONTROLS,
+    GATES,
+    KEYS,
+    build_control,
+    random_states,
+    rms,
+)
 
 # closed gates
 
@@ -161,157 +145,13 @@ def test_random_state_without_a_key_a_sample_is_refused(keys):
         random_state_like(random_states(), keys=keys, layer=1)
 
 
-# same_layer
-
-
-@pytest.mark.parametrize("norm", ["rms", "none"])
-@pytest.mark.parametrize("gate", GATES)
-def test_same_layer_equals_reading_twice_by_hand(gate, norm):
-    model = build_random_model()
-    fs = build_control("same_layer", lstart=2, gate=gate, norm=norm, alpha_init=0.6, clip=0.4)
-    first = model(BATCH.prompt, lengths=BATCH.prompt_lengths).state.wkv
-    start = model.zero_state(3)
-    for layer in (2, 3):
-        x_last = torch.zeros(3, SMALL.width).double()
-        start.wkv[layer] = materialize(fs.carry(first[layer], layer=layer, x_last=x_last)).detach()
-    by_hand = model(BATCH.prompt, lengths=BATCH.prompt_lengths, state=start)
-    found = model(BATCH.prompt, lengths=BATCH.prompt_lengths, future_seed=fs)
-    # the input gate starts blind to its input, so the zero vector by hand makes no difference
-    torch.testing.assert_close(found.state.wkv, by_hand.state.wkv)
-    torch.testing.assert_close(found.hidden[:, :5], by_hand.hidden[:, :5])
-
-
-@pytest.mark.parametrize("detach", [True, False])
-def test_same_layer_gradient_is_that_of_both_passes_by_hand(detach):
-    model = build_random_model()
-    fs = build_control("same_layer", lstart=2, alpha_init=0.6, detach=detach)
-    weight = model.layers[2].att.key.weight
-
-    def by_hand() -> Tensor:
-        first = model(BATCH.prompt, lengths=BATCH.prompt_lengths).state.wkv
-        start = model.zero_state(3)
-        wkv = list(start.wkv)
-        for layer in (2, 3):
-            own = first[layer].detach() if detach else first[layer]
-            gate = fs.gate(layer=layer, x_last=own[:, 0, 0])
-            wkv[layer] = (gate * own / rms(own)[:, :, None, None]).clamp(-1, 1)
-        state = type(start)(start.att_shift, torch.stack(wkv), start.ffn_shift)
-        return model(BATCH.prompt, lengths=BATCH.prompt_lengths, state=state).hidden
-
-    found = model(BATCH.prompt, lengths=BATCH.prompt_lengths, future_seed=fs).hidden
-    gradients = [
-        torch.autograd.grad(h[:, :5].square().sum(), weight)[0] for h in (found, by_hand())
-    ]
-    torch.testing.assert_close(*gradients)
-
-
-def test_same_layer_adds_an_explicit_state_to_both_passes():
-    model = build_random_model()
-    fs = build_control("same_layer", seed_scale=0.0)
-    start = model.zero_state(3)
-    start.wkv.normal_(generator=torch.Generator().manual_seed(1))
-    arguments = {"lengths": BATCH.prompt_lengths, "state": start}
-    found = model(BATCH.prompt, future_seed=fs, **arguments)
-    assert torch.equal(found.state.wkv, model(BATCH.prompt, **arguments).state.wkv)
-
-
-def test_same_layer_continues_a_prompt_from_the_second_pass():
-    model, fs = build_random_model(), build_control("same_layer", alpha_init=1.0)
-    _, state = read_prompt(model, BATCH, future_seed=fs)
-    lengths = BATCH.answer_lengths - 1
-    continued = model(BATCH.answer[:, :-1], lengths=lengths, state=state).hidden
-    torch.testing.assert_close(answer_hidden(model, BATCH, future_seed=fs)[:, 1:], continued)
-
-
-def test_same_layer_under_autocast_reaches_every_parameter():
-    """Weights that autocast casts in the pass without a graph must not be used in the other."""
-    model = build_random_model(dtype=torch.float32)
-    fs = build_control("same_layer", alpha_init=0.5, detach=True).float()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        hidden = answer_hidden(model, BATCH, future_seed=fs)
-    hidden[BATCH.answer_mask].float().square().sum().backward()
-    unused = {name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()}
-    assert unused == {"head.weight"}
-
-
-# learned_state
-
-
-@pytest.mark.parametrize("gate", GATES)
-def test_learned_state_has_as_many_parameters_as_gate_plus_state(gate):
-    def count(control: str) -> int:
-        return sum(p.numel() for p in build_control(control, gate=gate, lstart=2).parameters())
-
-    # two seeded layers of two heads of 16 x 16
-    assert count("learned_state") == count("none") + 2 * 2 * 16 * 16
-
-
-def test_learned_state_starts_small_random_and_knows_its_seed():
-    starts = []
-    for seed in (0, 0, 1):
-        fs = build_future_seed(control="learned_state")
-        assert fs.learned_state is not None
-        fs.learned_state.initialize(seed=seed)
-        starts.append(fs.learned_state.weight.detach())
-    assert float(starts[0].std()) == pytest.approx(LEARNED_START_STD, rel=0.1)
-    assert torch.equal(starts[0], starts[1])
-    assert not torch.equal(starts[0], starts[2])
-
-
-def test_learned_state_is_the_same_for_every_prompt():
-    fs = build_control("learned_state", alpha_init=0.5, norm="none").requires_grad_(False)
-    x_last = torch.zeros(3, SMALL.width)
-    found = [materialize(fs.carry(random_states(seed=s), layer=2, x_last=x_last)) for s in (3, 4)]
-    assert torch.equal(found[0], found[1])
-    assert torch.equal(found[0][0], found[0][2])
-
-
-@pytest.mark.parametrize("norm", ["rms", "none"])
-@pytest.mark.parametrize("detach", [True, False])
-def test_learned_state_gradient_matches_finite_differences(norm, detach):
-    model = build_random_model()
-    fs = build_control("learned_state", norm=norm, detach=detach, alpha_init=0.5, clip=0.9)
-    assert fs.learned_state is not None
-    weight = fs.learned_state.weight
-    generator = torch.Generator().manual_seed(5)
-    with torch.no_grad():  # large enough for the clip to bind somewhere
-        weight.mul_(40)
-    target = torch.randn(3, 4, SMALL.width, generator=generator, dtype=torch.float64)
-
-    def loss() -> Tensor:
-        return (answer_hidden(model, BATCH, future_seed=fs) * target)[BATCH.answer_mask].sum()
-
-    (gradient,) = torch.autograd.grad(loss(), weight)
-    assert gradient.abs().sum() > 0
-    for _ in range(4):
-        direction = torch.randn(weight.shape, generator=generator, dtype=torch.float64)
-        step = 1e-6
-        with torch.no_grad():
-            weight += step * direction
-            above = loss()
-            weight -= 2 * step * direction
-            below = loss()
-            weight += step * direction
-        numeric = float((above - below) / (2 * step))
-        assert float((gradient * direction).sum()) == pytest.approx(numeric, rel=1e-5)
-
-
-def test_a_raw_gate_at_zero_can_leave_it_with_a_learned_state():
-    """Both at zero would have no gradient: why the state does not start at zero."""
-    model = build_random_model()
-    fs = build_control("learned_state", gate="raw", alpha_init=0.0)
-    answer_hidden(model, BATCH, future_seed=fs).square().sum().backward()
-    assert fs.gate_logit.grad is not None
-    assert float(fs.gate_logit.grad.abs().min()) > 0
-
-
 # kernels: what the fused load makes of the controls, in Triton's interpreter
 
 PROGRAM = """
 import torch
 from fseed.models.prompt_answer import answer_hidden
 from tests.models.build import build_random_model
-from tests.models.test_controls import BATCH, CONTROLS, build_control
+from tests.models.control_samples import BATCH, CONTROLS, build_control
 
 def gradients(backend, control, **options):
     model = build_random_model().float()

@@ -9,7 +9,7 @@ from fseed.planned_run import PlannedRun, RunOutcome
 from fseed.records import FAILURE_FILE, RESULT_FILE
 from fseed.sweep.execute import execute_run, exit_code, run_plan
 from fseed.sweep.plan import SweepPlan, plan_sweep
-from tests.configs import composer
+from tests.configs import compose_below
 from tests.sweep.fake_training import FakeTraining, fail, files_below, finish, start
 from tests.sweep.test_lock import holder
 
@@ -21,7 +21,7 @@ BAD_INPUT = RunOutcome("failed", "", 2)
 @pytest.fixture
 def plan(tmp_path: Path) -> SweepPlan:
     words = ["fs=scalar_l10", f"output.root={tmp_path}"]
-    return plan_sweep([composer().compose(words)], compose=composer().compose)
+    return plan_sweep([compose_below(words)], compose=compose_below)
 
 
 @pytest.fixture
@@ -161,8 +161,8 @@ def test_a_finished_plan_only_shows_its_table(
     for entry in plan.entries:
         finish(entry.run)
     done = plan_sweep(
-        [composer().compose(["fs=scalar_l10", f"output.root={plan_root(plan)}"])],
-        compose=composer().compose,
+        [compose_below(["fs=scalar_l10", f"output.root={plan_root(plan)}"])],
+        compose=compose_below,
     )
 
     def launch(runs: Sequence[PlannedRun]) -> list[RunOutcome]:

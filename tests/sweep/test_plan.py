@@ -17,7 +17,7 @@ from fseed.sweep.plan import (
     plan_sweep,
 )
 from fseed.sweep.report import max_tokens, render_notes, render_plan, render_summary
-from tests.configs import build_config, compose, composer
+from tests.configs import build_config, compose, compose_below
 from tests.sweep.fake_training import fail, files_below, finish, start
 from tests.sweep.test_lock import holder
 
@@ -30,8 +30,8 @@ def plan(tmp_path: Path) -> Plan:
 
     def planned(*points: list[str]) -> SweepPlan:
         root = f"output.root={tmp_path}"
-        composed = [composer().compose([*words, root]) for words in points]
-        return plan_sweep(composed, compose=composer().compose)
+        composed = [compose_below([*words, root]) for words in points]
+        return plan_sweep(composed, compose=compose_below)
 
     return planned
 

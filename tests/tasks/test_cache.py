@@ -10,15 +10,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from task_helpers import Bytes, data_config, encoded, task_config, write_data
+from task_helpers import Bytes, data_config, task_config, write_data
 
 from fseed.config.schema import DataConfig, MbppConfig, SourceKind, TaskConfig
 from fseed.errors import UserError
 from fseed.tasks import cache, loading
-from fseed.tasks.base import EncodedExample
-from fseed.tasks.cache import CacheOutcome, CacheReport, prune, read_entry, write_entry
+from fseed.tasks.cache import CacheOutcome, CacheReport
 from fseed.tasks.loading import TaskData
-from fseed.tasks.preflight import Preflight, SplitReport
 from fseed.tasks.registry import build_request, check_data, load_task_data, load_with_report
 
 BYTES: Any = Bytes()
@@ -52,23 +50,6 @@ def load(
 
 def outcomes(*calls: tuple[TaskData, CacheReport]) -> list[str]:
     return [report.outcome.value for _, report in calls]
-
-
-def small_data(examples: list[EncodedExample]) -> TaskData:
-    report = SplitReport(
-        num_rows=9,
-        num_examples=len(examples),
-        dropped={"a": 1},
-        overlap={},
-        num_cut=0,
-        num_lost_gold=0,
-        num_bare=0,
-        kinds={"only": 2},
-        prompt_tokens={"p50": 1.5},
-        answer_tokens={},
-    )
-    preflight = Preflight("hotpot", "mini", "question_last", {"train": report})
-    return TaskData({"train": examples}, preflight, "ab" * 32, {"f1": 0.1}, {})
 
 
 def test_second_load_is_a_hit_and_equal(folder: Path) -> None:
@@ -179,19 +160,6 @@ def test_damaged_entry_is_built_anew_with_one_line(
     assert outcomes(load()) == (["built"] if damage == "folder" else ["hit"])
 
 
-def test_every_cut_and_every_flipped_byte_is_detected(tmp_path: Path) -> None:
-    path = tmp_path / "entry.arrows"
-    write_entry(path, small_data([encoded("yes")]), {})
-    content = path.read_bytes()
-    damaged = [content[:length] for length in range(0, len(content), 7)]
-    for place in range(0, len(content), 11):
-        damaged.append(content[:place] + bytes([content[place] ^ 16]) + content[place + 1 :])
-    for wrong in damaged:
-        path.write_bytes(wrong)
-        with pytest.raises(ValueError, match="checksum"):
-            read_entry(path)
-
-
 def test_entry_is_an_arrow_stream_that_says_what_it_is(folder: Path) -> None:
     _, report = load()
     assert report.path is not None
@@ -300,49 +268,6 @@ def test_a_check_needs_no_folder_to_write_to(
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize(
-    ("variables", "expected"),
-    [
-        ({"FSEED_CACHE": "/a/b"}, "/a/b"),
-        ({"FSEED_CACHE": "~/c"}, "/home/me/c"),
-        ({"XDG_CACHE_HOME": "/x"}, "/x/fseed"),
-        ({"FSEED_CACHE": "", "XDG_CACHE_HOME": "relative"}, "/home/me/.cache/fseed"),
-        ({}, "/home/me/.cache/fseed"),
-        ({"FSEED_CACHE": "off", "XDG_CACHE_HOME": "/x"}, None),
-    ],
-)
-def test_place_of_the_cache(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: str | None
-) -> None:
-    for name in ("FSEED_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", "/home/me")
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    found = cache.cache_folder()
-    assert (None if found is None else str(found)) == expected
-
-
-def test_least_recently_used_entries_go_first(tmp_path: Path) -> None:
-    for age, name in enumerate(["new", "old", "older", "oldest"]):
-        path = tmp_path / f"{name}.arrows"
-        path.write_bytes(b"x" * 10_000)
-        os.utime(path, (1e9 - age, 1e9 - age))
-    (tmp_path / "notes.txt").write_bytes(b"x" * 50_000)
-    # a file without content still takes its place
-    passed = tmp_path / "passed.checked"
-    passed.touch()
-    os.utime(passed, (1e9 - 0.5, 1e9 - 0.5))
-    young, stale = tmp_path / ".a.arrows.1.tmp", tmp_path / ".b.arrows.2.tmp"
-    young.touch()
-    stale.touch()
-    os.utime(stale, (1e9, 1e9))
-    prune(tmp_path, keep=tmp_path / "oldest.arrows", max_bytes=33_000)
-    assert {path.name for path in tmp_path.iterdir()} == {
-        *("new.arrows", "passed.checked", "oldest.arrows", "notes.txt", young.name)
-    }
-
-
 def test_a_hit_counts_as_use_and_writing_makes_room(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -356,23 +281,6 @@ def test_a_hit_counts_as_use_and_writing_makes_room(
     load(data=data_config(seed=2))
     assert kept.exists()
     assert not unused.exists()
-
-
-def test_two_thousand_long_examples_load_in_a_second(tmp_path: Path) -> None:
-    rng = np.random.default_rng([0, 1])
-    examples = [
-        replace(encoded(str(number)), prompt_ids=rng.integers(0, 65_536, 4096).tolist())
-        for number in range(2000)
-    ]
-    path = tmp_path / "entry.arrows"
-    write_entry(path, small_data(examples), {})
-    assert read_entry(path) == small_data(examples)
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        read_entry(path)
-        seconds.append(time.perf_counter() - started)
-    assert min(seconds) < 1, seconds
 
 
 def test_builder_parts_exist() -> None:

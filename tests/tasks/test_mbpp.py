@@ -203,7 +203,7 @@ def test_options_out_of_range(num_notes):
 
 
 @pytest.mark.usefixtures("_isolated")
-@pytest.mark.parametrize("order", ["q_after", "q_first"])
+@pytest.mark.parametrize("order", ["q_after", pytest.param("q_first", marks=pytest.mark.slow)])
 def test_mini_loads_in_both_orders(order):
     data = load(source=SourceKind.mini, order=order)
     assert {split: len(examples) for split, examples in data.splits.items()} == {

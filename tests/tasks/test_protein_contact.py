@@ -1,63 +1,35 @@
 from collections import Counter
 from dataclasses import replace
-from itertools import combinations, islice
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
-from task_helpers import Bytes, PlainBuild, data_config, task_config, write_jsonl, write_parquet
+from contact_helpers import (
+    CHAIN,
+    NAN,
+    make_build,
+    make_chain,
+    make_points,
+    make_rows,
+    pairs_of,
+    slow_contacts,
+)
+from task_helpers import Bytes
 
-from fseed.config.schema import SourceKind
-from fseed.errors import UserError
 from fseed.tasks.base import RowProblem
 from fseed.tasks.encoding import encode_example
 from fseed.tasks.protein_chains import chain_id
-from fseed.tasks.protein_contact import (
-    PROTEIN_CONTACT,
-    ProteinContactOptions,
-    balanced_items,
-    build_example,
-    list_pairs,
-    pool_auroc,
-    pool_balanced_accuracy,
-    pool_precision,
-    read_key,
-)
-from fseed.tasks.protein_mini import generate_contacts
-from fseed.tasks.registry import load_task_data
+from fseed.tasks.protein_contact import PROTEIN_CONTACT, build_example, list_pairs, read_key
 from fseed.tasks.scoring import Prediction, add_items, pool_metrics, score_prediction
 from fseed.tasks.sections import render_prompt
-
-CHAIN = "MKTAYIAKQRGDPGVWLE"
-NAN = float("nan")
-SMALL = {"num_pairs": 4, "num_notes": 2, "min_residues": 16, "max_residues": 40}
 
 TASK_TEXT = """Sequence:
 MKTAYIAKQRGDPGVWLE
 
 Pairs:
 3-14 4-17 6-14 1-18"""
-
 NOTES = """Notes:
 GSHMLEDPVVKW
 WWCC"""
-
-
-def make_points():
-    """Return a hairpin: residues 1..9 go up, 10..18 come down beside them, one step apart 4.0."""
-    up = [[0.0, 0.0, 4.0 * step] for step in range(9)]
-    down = [[5.0, 0.0, 4.0 * step] for step in reversed(range(9))]
-    return up + down
-
-
-def make_chain(**changes):
-    row = {"seq": CHAIN, "tertiary": make_points(), "valid_mask": [True] * len(CHAIN)}
-    return row | changes
-
-
-def make_build(order="filler_last", **changes):
-    options = ProteinContactOptions(**(SMALL | changes))
-    return PlainBuild(order=order, options=options, notes=("GSHMLEDPVVKW", "WWCC", "unused"))
 
 
 def encode(example, order="filler_last"):
@@ -68,47 +40,6 @@ def encode(example, order="filler_last"):
         max_length_tokens=1000,
         max_answer_tokens=48,
     )
-
-
-def make_config(**changes):
-    facts = {
-        "name": "protein_contact",
-        "order": "filler_last",
-        "max_length_tokens": 288,
-        "max_answer_tokens": 16,
-        "options": {"num_pairs": 16, "num_notes": 2, "min_residues": 24, "max_residues": 40},
-    }
-    return task_config(**(facts | changes))
-
-
-def make_rows(number):
-    stream = generate_contacts(
-        "train", seed=0, min_residues=24, max_residues=40, num_each=8, separation=8
-    )
-    return [
-        {name: row[name] for name in ("seq", "tertiary", "valid_mask")}
-        for row in islice(stream, number)
-    ]
-
-
-def pairs_of(example):
-    """Return the queried pairs, counted from one."""
-    text = example.sections["queries"].paragraphs[0].sentences[0]
-    return [tuple(int(place) for place in pair.split("-")) for pair in text.split()]
-
-
-def slow_contacts(row):
-    """Return pair (from one up) -> bit of all pairs that may be asked for."""
-    found = {}
-    for one, other in combinations(range(len(row["seq"])), 2):
-        if other - one >= 8 and row["valid_mask"][one] and row["valid_mask"][other]:
-            gap = np.subtract(row["tertiary"][one], row["tertiary"][other])
-            found[one + 1, other + 1] = "01"[int(np.linalg.norm(gap) <= 8.0)]
-    return found
-
-
-def score(gold, predicted, label_scores=None):
-    return {"gold": gold, "predicted": predicted, "label_scores": label_scores}
 
 
 @pytest.mark.parametrize(
@@ -281,134 +212,3 @@ def test_chains_with_few_pairs_are_refused(sampling):
     few[0] = False
     with pytest.raises(RowProblem, match=r"^fewer than 9 pairs$"):
         build_example(row, make_build(num_pairs=9, sampling="natural"))
-
-
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        ({"sampling": "random"}, "sampling=random: must be balanced or natural"),
-        ({"num_pairs": 0}, r"num_pairs=0: must be 2\.\.34"),
-        ({"num_pairs": 36}, r"num_pairs=36: must be 2\.\.34"),
-        ({"num_notes": 17}, r"num_notes=17: must be 1\.\.16"),
-        ({"min_residues": 50}, r"min_residues=50: must be 16\.\.40"),
-    ],
-)
-def test_wrong_options_are_refused(options, reason):
-    config = make_config()
-    config.options |= options
-    with pytest.raises(UserError, match=f"^protein_contact: task.options.{reason}$"):
-        load_task_data(config, data_config(), Bytes())
-
-
-def test_balanced_accuracy_by_hand():
-    # gold 1: two of three right; gold 0: three of five right
-    rows = [score("1100", "1010"), score("1000", "1001")]
-    assert pool_balanced_accuracy(rows).value == pytest.approx((2 / 3 + 3 / 5) / 2)
-    assert pool_balanced_accuracy(rows).n == 8
-
-
-def test_items_add_up_to_the_balanced_accuracy():
-    rng = np.random.default_rng([1])
-    rows = [
-        score(*("".join("01"[int(bit)] for bit in rng.random(8) < share) for share in (0.2, 0.4)))
-        for _ in range(30)
-    ]
-    items = balanced_items(rows)
-    total = sum(weight for _, weight in items)
-    assert sum(value for value, _ in items) / total == pytest.approx(
-        pool_balanced_accuracy(rows).value
-    )
-    assert [weight for _, weight in items] == [8] * 30
-
-
-def test_weights_of_items_depend_on_the_gold_bits_alone():
-    one = balanced_items([score("1000", "1000"), score("0000", "0000")])
-    other = balanced_items([score("1000", "0000"), score("0000", "0011")])
-    # a right contact weighs 8 / 2, a right other pair 8 / 14
-    assert one == [pytest.approx((4 + 3 * 4 / 7, 4)), pytest.approx((4 * 4 / 7, 4))]
-    assert other == [pytest.approx((3 * 4 / 7, 4)), pytest.approx((2 * 4 / 7, 4))]
-
-
-def test_one_gold_bit_only_has_no_balanced_accuracy():
-    rows = [score("000", "010"), score("0", "0")]
-    assert pool_balanced_accuracy(rows) is None
-    assert balanced_items(rows) == [None, None]
-
-
-def test_area_under_the_curve_pools_all_pairs_and_skips_rows_without_scores():
-    rows = [score("10", "11", [0.9, 0.6]), score("10", "00", [0.4, 0.1]), score("11", "11")]
-    # of four pairs of a contact and another, 0.4 loses to 0.6
-    assert pool_auroc(rows) == (pytest.approx(0.75), 4)
-    assert pool_auroc(rows[2:]) is None
-    assert pool_auroc([]) is None
-
-
-def test_precision_counts_the_predicted_contacts():
-    assert pool_precision([score("1100", "1010"), score("10", "10")]) == (pytest.approx(2 / 3), 3)
-    assert pool_precision([score("1100", "0000")]) is None
-
-
-@pytest.mark.parametrize("order", ["q_after", "task_last"])
-@pytest.mark.parametrize("sampling", ["balanced", "natural"])
-def test_mini_works_end_to_end(order, sampling):
-    config = make_config(order=order)
-    config.options["sampling"] = sampling
-    data = load_task_data(config, data_config(), Bytes(), splits=("train", "validation", "test"))
-    assert [len(examples) for examples in data.splits.values()] == [20, 10, 5]
-    for report in data.preflight.splits.values():
-        assert not report.dropped
-        assert not report.overlap
-    assert all(len(e.units) == 16 for examples in data.splits.values() for e in examples)
-    assert data.constant_baseline["balanced_accuracy"] == pytest.approx(0.5)
-    assert data.constant_baseline["auroc"] == pytest.approx(0.5)
-    # repeating the bit before: no better than chance, because the order is random
-    assert 0.35 < data.copy_baseline["balanced_accuracy"] < 0.65
-
-
-def test_full_size_options_work_on_mini():
-    config = make_config(max_length_tokens=1536, max_answer_tokens=48, options={})
-    data = load_task_data(config, data_config(), Bytes())
-    assert all(len(example.units) == 48 for example in data.splits["train"])
-
-
-@pytest.mark.parametrize("write", [write_parquet, write_jsonl])
-def test_local_rows_are_divided_and_bad_ones_counted(tmp_path, write):
-    good = make_rows(100)
-    bad = [
-        make_chain(valid_mask=[True] * 3),
-        good[0],
-        make_chain(seq="W" * 30, tertiary=[[NAN] * 3] * 30, valid_mask=[True] * 30),
-    ]
-    write(tmp_path / "protein_contact", "train", good[:70] + bad)
-    write(tmp_path / "protein_contact", "valid", [*good[70:], good[0]])
-    # every row is wanted, so that every row is tried
-    config = data_config(SourceKind.local, root=str(tmp_path), num_train=69)
-    data = load_task_data(make_config(), config, Bytes(), splits=("train", "validation", "test"))
-    dropped = sum((Counter(report.dropped) for report in data.preflight.splits.values()), Counter())
-    assert dropped["sequence and mask differ in length"] == 1
-    assert dropped["repeated id"] == 1
-    assert sum(Counter(data.preflight.splits["train"].overlap).values()) == 1
-    assert len(data.splits["train"]) == 69
-
-
-@pytest.mark.parametrize("sampling", ["balanced", "natural"])
-def test_real_rows(shared_data, sampling):
-    config = make_config(
-        max_length_tokens=1536, max_answer_tokens=48, options={"sampling": sampling}
-    )
-    source = data_config(
-        SourceKind.local, root=str(shared_data), num_train=60, num_validation=20, num_test=20
-    )
-    data = load_task_data(config, source, Bytes(), splits=("train", "validation", "test"))
-    assert [len(examples) for examples in data.splits.values()] == [60, 20, 20]
-    bits = "".join(e.answers[0] for examples in data.splits.values() for e in examples)
-    low, high = (0.46, 0.54) if sampling == "balanced" else (0.01, 0.05)
-    assert low < bits.count("1") / len(bits) < high
-
-
-def test_real_bits_are_the_contacts(shared_data):
-    table = pq.read_table(shared_data / "protein_contact" / "valid.parquet").slice(0, 4)
-    for row in table.to_pylist():
-        example = build_example(row, PlainBuild(options=ProteinContactOptions(), notes=["A"] * 16))
-        known = slow_contacts(row)
-        assert example.answers[0] == "".join(known[pair] for pair in pairs_of(example))

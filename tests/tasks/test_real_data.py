@@ -16,11 +16,17 @@ from fseed.tasks.base import DataSet
 from fseed.tasks.local import find_files
 from fseed.tasks.registry import TASKS, load_task_data
 
-# option files whose lengths suit real rows
+# option files whose lengths suit real rows; the slow ones have real rows in tests of their own
 LOCAL = [
-    "hotpot_2048", "hotpot_retrieval", "arc", "squad", "longfill_2048", "punc_restore_1536",
-    "punc_restore_wikitext", "mbpp_3072", "protein_ss_2048", "protein_contact_1536",
-]  # fmt: skip
+    *("hotpot_2048", "hotpot_retrieval", "arc", "squad", "longfill_2048"),
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in (
+            *("punc_restore_1536", "punc_restore_wikitext", "mbpp_3072"),
+            *("protein_ss_2048", "protein_contact_1536"),
+        )
+    ),
+]
 
 
 def read_option(name: str) -> TaskConfig:

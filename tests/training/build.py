@@ -24,6 +24,7 @@ TINY = {
     "budget__eval_batch_size": 4,
     "budget__generate": False,
     "task__max_answer_tokens": 8,
+    "task__max_length_tokens": 128,
     "lstart": 1,
     "trainer__progress": False,
 }

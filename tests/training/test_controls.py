@@ -27,6 +27,11 @@ from tests.training.test_runner import Killed, predictions, stable_rows, train
 __all__ = ["busy_backbone"]  # a fixture
 
 CONTROLS = ("shuffled_state", "random_state", "learned_state", "same_layer")
+# tests/models/test_controls.py has all of them at zero strength, without a run
+ONE_QUICK = [
+    *(pytest.param(name, marks=pytest.mark.slow) for name in CONTROLS if name != "learned_state"),
+    "learned_state",
+]
 OBJECTIVES = [
     pytest.param(("task=hotpot",), {}, id="answer"),
     pytest.param(("task=rightcopy",), {"task__max_answer_tokens": 16}, id="fill"),
@@ -52,7 +57,7 @@ def test_every_control_runs_and_differs_from_its_arm(tmp_path, overrides, values
 
 
 @pytest.mark.usefixtures("busy_backbone")
-@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize("control", ONE_QUICK)
 def test_zero_strength_ties_with_the_baseline_bit_for_bit(tmp_path, control):
     train(tmp_path / "base", "fs=no_fs", budget__generate=True)
     train(tmp_path / "arm", f"control={control}", fs_variant__seed_scale=0.0, budget__generate=True)
@@ -61,13 +66,7 @@ def test_zero_strength_ties_with_the_baseline_bit_for_bit(tmp_path, control):
 
 
 @pytest.mark.usefixtures("busy_backbone")
-@pytest.mark.parametrize(
-    "control",
-    [
-        *("random_state", "learned_state"),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("shuffled_state", "same_layer")),
-    ],
-)
+@pytest.mark.parametrize("control", ONE_QUICK)
 def test_a_killed_control_continues_bit_equal_to_its_weights(tmp_path, monkeypatch, control):
     options = {
         "budget__eval_every_steps": 2, "alpha__lr": 5e-4, "alpha__init": 1.0,

@@ -92,8 +92,14 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing in the code under test may catch it."""
 
 
-@pytest.mark.parametrize("kill_at_save", [1, 2])
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    ("when", "kill_at_save"),
+    [
+        ("before", 2),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("before", 1), ("after", 1))),
+        ("after", 2),
+    ],
+)
 def test_a_killed_run_continues_bit_equal(tmp_path, monkeypatch, kill_at_save, when):
     options = {"budget__eval_every_steps": 2, "alpha__lr": 5e-4}
     train(tmp_path / "whole", **options)

@@ -115,7 +115,14 @@ def killing(moment: str, monkeypatch) -> None:
         monkeypatch.setattr(RunLog, "add_row", add_row)
 
 
-@pytest.mark.parametrize("moment", ["before scoring", "predictions written", "before the result"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("before scoring", marks=pytest.mark.slow),
+        "predictions written",
+        pytest.param("before the result", marks=pytest.mark.slow),
+    ],
+)
 def test_a_kill_behind_the_last_step_repeats_and_changes_nothing(
     tmp_path, monkeypatch, scored, moment
 ):

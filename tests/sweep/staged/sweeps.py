@@ -1,6 +1,7 @@
 """Staged sweeps in milliseconds: a trainer that writes the score it is told, and a quiet view."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,12 +19,13 @@ from fseed.records import (
     write_json_atomic,
     write_predictions,
 )
+from fseed.results.staged_files import read_decisions
 from fseed.sweep.execute import execute_run
 from fseed.sweep.staged.flow import Progress
 from fseed.sweep.staged.probe_file import Probe
 from fseed.sweep.staged.runner import Tools, run_staged
 from fseed.sweep.staged.setup import StagedSweep, build_sweep
-from tests.configs import composer
+from tests.configs import compose_below
 
 Gain = Callable[[PlannedRun], float]
 ARMS = ("scalar_l10", "raw_l10")
@@ -44,6 +46,9 @@ def helps_by(**gains: float) -> Gain:
         return 0.5 if run.arm not in gains else 0.5 + gains[run.arm] + wave(seed)
 
     return gain
+
+
+GOOD_AND_BAD = helps_by(scalar_l10=0.05, raw_l10=-0.05)
 
 
 def begin(run: PlannedRun) -> None:
@@ -144,12 +149,12 @@ class Bench:
         seeds = [word for word in self.words if word.startswith("seed=")]
         words = [word for word in self.words if word not in seeds] + [f"output.root={self.root}"]
         points = [
-            composer().compose([f"task={task}", f"fs={arm}", *words])
+            compose_below([f"task={task}", f"fs={arm}", *words])
             for task in self.tasks
             for arm in self.arms
         ]
-        first = composer().compose([f"task={self.tasks[0]}", *words, *seeds]).config
-        return build_sweep(points, first=first, compose=composer().compose, command=["test"])
+        first = compose_below([f"task={self.tasks[0]}", *words, *seeds]).config
+        return build_sweep(points, first=first, compose=compose_below, command=["test"])
 
     def run(self, train: ScoredTraining) -> int:
         self.view = QuietView()
@@ -170,3 +175,14 @@ def states(bench: Bench) -> dict[str, str]:
     """Return the state of every arm of the first task as the table shows it."""
     rows = bench.view.progresses[0].rows
     return {arm: f"{row.stage} {row.state}" for arm, row in rows.items()}
+
+
+def stage_counts(train: ScoredTraining) -> dict[str, int]:
+    """Return how many runs of every stage were started."""
+    return dict(Counter(name.split()[1] for name in train.started))
+
+
+def decided(bench: Bench) -> list[tuple[str, str, int, str, str, str]]:
+    """Return task, stage, rung, arm, state and reason of every decision in the file."""
+    found = read_decisions(bench.folder)
+    return [(d.task, d.stage, d.rung, d.arm, d.state, d.reason) for d in found]

@@ -5,13 +5,13 @@ import pytest
 from fseed.errors import UserError
 from fseed.sweep.staged.book import BASELINE, CONTROLS, Slot, build_book, list_arms
 from fseed.sweep.staged.stages import build_stages
-from tests.configs import compose, composer
+from tests.configs import compose, compose_below, composer
 from tests.sweep.staged.sweeps import Bench
 
 
 def book_of(*points: str):
     composed = [compose(*words.split()) for words in points]
-    return build_book(composed, compose=composer().compose)
+    return build_book(composed, compose=compose_below)
 
 
 def test_every_control_of_the_mechanism_is_known() -> None:
@@ -48,6 +48,17 @@ def test_the_doubled_prompt_is_one_run_for_all_arms(tmp_path: Path) -> None:
     book = Bench(tmp_path, controls=True).build().book
     slots = [Slot("hotpot", arm, "confirm", "repeat_prompt") for arm in book.arms]
     assert len({book.run(slot, seed=12).run_id for slot in slots}) == 1
+
+
+@pytest.mark.parametrize(("control", "num_runs"), [("random_state", 1), ("same_layer", 2)])
+def test_arms_that_a_control_cannot_tell_apart_share_its_run_and_folder(
+    control: str, num_runs: int
+) -> None:
+    book = book_of("fs=scalar_l10", "fs=scalar_l10 fs_variant.detach=false")
+    slots = [Slot("hotpot", arm, "confirm", control) for arm in book.arms]
+    runs = [book.run(slot, seed=12) for slot in slots]
+    assert len({run.run_id for run in runs}) == num_runs
+    assert len({run.run_dir for run in runs}) == num_runs
 
 
 def test_arms_are_listed_with_their_controls(tmp_path: Path) -> None:

@@ -34,7 +34,9 @@ def test_runs_are_counted_by_hand(stage: Stage, controls: bool, expected: Count)
     assert count_runs(stage, num_arms=3, has_controls=controls) == expected
 
 
-@pytest.mark.parametrize("arms", [("scalar_l10",), ("scalar_l10", "raw_l10")])
+@pytest.mark.parametrize(
+    "arms", [pytest.param(("scalar_l10",), marks=pytest.mark.slow), ("scalar_l10", "raw_l10")]
+)
 def test_the_count_of_the_confirm_stage_is_what_runs(tmp_path: Path, arms: tuple) -> None:
     bench = Bench(tmp_path, controls=True)
     bench.arms = arms

@@ -1,40 +1,23 @@
-"""A staged sweep from its first run to its report, and after every kind of end."""
+"""A staged sweep from its first run to its report: what runs, and what is decided."""
 
 import json
-import os
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from fseed import atomic
-from fseed.errors import UserError
-from fseed.planned_run import PlannedRun, RunOutcome
+from fseed.planned_run import PlannedRun
 from fseed.results.staged_files import read_decisions, read_plan
-from fseed.sweep.staged import decisions_file
-from fseed.sweep.staged.probe_file import Probe, ProbeFailed
-from tests.sweep.fake_training import files_below
 from tests.sweep.staged.sweeps import (
+    GOOD_AND_BAD,
     Bench,
     ScoredTraining,
-    crash,
-    finish_with,
+    decided,
     helps_by,
+    stage_counts,
     states,
 )
-from tests.sweep.test_lock import holder
 
-GOOD_AND_BAD = helps_by(scalar_l10=0.05, raw_l10=-0.05)
 CONTROLS = 6
-
-
-def stage_counts(train: ScoredTraining) -> dict[str, int]:
-    return dict(Counter(name.split()[1] for name in train.started))
-
-
-def decided(bench: Bench) -> list[tuple[str, str, int, str, str, str]]:
-    found = read_decisions(bench.folder)
-    return [(d.task, d.stage, d.rung, d.arm, d.state, d.reason) for d in found]
 
 
 def test_a_race_drops_the_bad_arm_and_confirms_the_good_one(tmp_path: Path) -> None:
@@ -170,192 +153,6 @@ def test_decisions_hold_their_inputs(tmp_path: Path) -> None:
     assert sum(arm.control_of == "raw_l10" for arm in plan.arms) == CONTROLS
 
 
-def test_a_finished_sweep_starts_nothing_and_decides_the_same(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    bench.run(ScoredTraining(GOOD_AND_BAD))
-    names = ("plan.json", "decisions.jsonl", "probe.json")
-    before = {name: (bench.folder / name).read_bytes() for name in names}
-    again = ScoredTraining(GOOD_AND_BAD)
-    assert bench.run(again) == 0
-    assert again.started == []
-    assert {name: (bench.folder / name).read_bytes() for name in names} == before
-    assert len(bench.probed) == 1
-    assert len(bench.shown) == 2
-    assert bench.view.lines[0].startswith("resumed")
-
-
-class Killed(BaseException):
-    """Stands for kill -9: no handler of the program may catch it."""
-
-
-def test_a_sweep_killed_at_any_write_resumes_and_repeats_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Stop at the n-th write of the sweep's own files and of every result, for every n."""
-    whole = Bench(tmp_path / "whole")
-    assert whole.run(ScoredTraining(GOOD_AND_BAD)) == 0
-    expected = decided(whole)
-    bench = Bench(tmp_path / "killed")
-    finished: list[str] = []
-    real_replace, real_fsync = os.replace, os.fsync
-    countdown = 0
-
-    def tick() -> None:
-        nonlocal countdown
-        countdown -= 1
-        if countdown < 0:
-            raise Killed
-
-    def replace(source: Path, target: Path) -> None:
-        if target.name in ("plan.json", "probe.json", "result.json"):
-            tick()
-        real_replace(source, target)
-        if target.name == "result.json":
-            finished.append(str(target))
-
-    def fsync(descriptor: int) -> None:
-        if os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")) == "decisions.jsonl":
-            tick()
-        real_fsync(descriptor)
-
-    monkeypatch.setattr(atomic.os, "replace", replace)
-    monkeypatch.setattr(decisions_file.os, "fsync", fsync)
-    kills = 0
-    while True:
-        countdown = 1  # one write further each time
-        try:
-            code = bench.run(ScoredTraining(GOOD_AND_BAD))
-            break
-        except Killed:
-            kills += 1
-    assert code == 0
-    assert kills > 25
-    assert decided(bench) == expected
-    assert max(Counter(finished).values()) == 1
-    assert len(finished) == sum(path.endswith("result.json") for path in files_below(whole.root))
-
-
-def test_a_torn_last_decision_is_taken_again(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    bench.run(ScoredTraining(GOOD_AND_BAD))
-    path = bench.folder / "decisions.jsonl"
-    text = path.read_text()
-    path.write_text(text[:-40])
-    assert bench.run(ScoredTraining(GOOD_AND_BAD)) == 0
-    assert path.read_text() == text
-
-
-def test_changed_records_are_told_with_the_line(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    bench.run(ScoredTraining(GOOD_AND_BAD))
-    sweep = bench.build()
-    paths = sorted((bench.folder / "hotpot" / "quick" / "raw_l10").iterdir())
-    run = next(
-        sweep.book.run(slot, seed=0)
-        for slot in sweep.book._entries
-        if (slot.arm, slot.stage, slot.control) == ("raw_l10", "quick", "none")
-    )
-    assert run.run_dir == paths[0]
-    finish_with(run, 0.9)
-    with pytest.raises(UserError, match=r"decisions\.jsonl line 2: hotpot quick rung 0 of raw_l10"):
-        bench.run(ScoredTraining(GOOD_AND_BAD))
-
-
-def test_a_decision_that_nothing_leads_to_is_told(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    bench.run(ScoredTraining(GOOD_AND_BAD))
-    path = bench.folder / "decisions.jsonl"
-    line = json.loads(path.read_text().splitlines()[1]) | {"stage": "medium"}
-    with path.open("a") as file:
-        file.write(json.dumps(line) + "\n")
-    with pytest.raises(UserError, match=r"line 4: decides hotpot medium rung 0 of raw_l10, which"):
-        bench.run(ScoredTraining(GOOD_AND_BAD))
-
-
-def test_an_arm_with_a_failed_run_is_decided_by_the_others(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    script = {"hotpot quick raw_l10 s1": crash}
-    assert bench.run(ScoredTraining(GOOD_AND_BAD, script)) == 1
-    rows = {(d.stage, d.rung, d.arm): d for d in read_decisions(bench.folder)}
-    first = rows["quick", 0, "raw_l10"]
-    assert (first.state, first.reason, len(first.inputs)) == ("continues", "too_few_pairs", 2)
-    assert "seed 1 failed (oom: stopped)" in first.text
-    assert rows["quick", 1, "raw_l10"].state == "dropped"
-    assert len(rows["quick", 1, "raw_l10"].inputs) == 4
-    # a failure that a decision rests on is not tried again: the decision would change
-    again = ScoredTraining(GOOD_AND_BAD)
-    assert bench.run(again) == 1
-    assert again.started == []
-
-
-def test_a_failed_run_is_tried_again_while_nothing_rests_on_it(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-
-    def stop(run: PlannedRun) -> RunOutcome:
-        return RunOutcome("interrupted", "stopped", 130)
-
-    script = {"hotpot quick raw_l10 s0": crash, "hotpot quick no_fs s1": stop}
-    with pytest.raises(KeyboardInterrupt):
-        bench.run(ScoredTraining(GOOD_AND_BAD, script))
-    assert bench.shown == [bench.folder]
-    again = ScoredTraining(GOOD_AND_BAD)
-    assert bench.run(again) == 0
-    assert again.started[:2] == ["hotpot quick raw_l10 s0", "hotpot quick no_fs s1"]
-    assert "hotpot quick no_fs s0" not in again.started
-
-
-def test_a_failed_baseline_stops_its_task_alone(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, tasks=("hotpot", "arc"))
-    train = ScoredTraining(GOOD_AND_BAD, {"hotpot quick no_fs s1": crash})
-    assert bench.run(train) == 1
-    (line,) = [line for line in bench.view.lines if "stops in" in line]
-    assert line == "hotpot stops in stage quick: no_fs of seed 1 failed: oom: stopped"
-    assert {row[0] for row in decided(bench)} == {"arc"}
-    assert not any(name.startswith("hotpot quick scalar_l10 s2") for name in train.started)
-    again = ScoredTraining(GOOD_AND_BAD)
-    assert bench.run(again) == 0
-    assert again.started[0] == "hotpot quick no_fs s1"
-
-
-def test_a_run_that_another_process_holds_stops_its_task(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    run = bench.build().book
-    slot = next(s for s in run._entries if (s.arm, s.stage) == ("raw_l10", "quick"))
-    with holder(run.run(slot, seed=0).run_dir):
-        assert bench.run(ScoredTraining(GOOD_AND_BAD)) == 1
-    assert any("raw_l10 of seed 0 missing" in line for line in bench.view.lines)
-    assert decided(bench) == []
-    assert bench.run(ScoredTraining(GOOD_AND_BAD)) == 0
-
-
-def test_two_processes_cannot_share_a_sweep(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    with (
-        holder(bench.folder) as process,
-        pytest.raises(UserError, match=f"in use by process {process.pid}"),
-    ):
-        bench.run(ScoredTraining(GOOD_AND_BAD))
-    assert bench.run(ScoredTraining(GOOD_AND_BAD)) == 0
-
-
-def test_a_failed_probe_stops_its_task_and_leaves_no_trace(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, tasks=("hotpot", "arc"))
-    real = bench.measure
-
-    def measure(run: PlannedRun) -> Probe:
-        if run.config.task.name == "hotpot":
-            raise ProbeFailed("not even one example fits")
-        return real(run)
-
-    bench.measure = measure
-    assert bench.run(ScoredTraining(GOOD_AND_BAD)) == 1
-    assert "hotpot stops before its first run: not even one example fits" in bench.view.lines
-    assert {row[0] for row in decided(bench)} == {"arc"}
-    bench.measure = real
-    assert bench.run(ScoredTraining(GOOD_AND_BAD)) == 0
-    assert {row[0] for row in decided(bench)} == {"arc", "hotpot"}
-
-
 def test_a_batch_that_does_not_fit_is_split_alike_for_every_arm(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.micro_batch_size = 2
@@ -380,28 +177,3 @@ def test_a_launcher_of_many_gets_every_run_that_is_due(tmp_path: Path) -> None:
     assert [name.split()[:2] for name in train.started[:18]] == (
         [["hotpot", "quick"]] * 9 + [["arc", "quick"]] * 9
     )
-
-
-def test_a_report_that_fails_hides_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    bench = Bench(tmp_path)
-
-    class Broken(list):
-        def append(self, folder: Path) -> None:
-            raise ValueError("no table")
-
-    bench.shown = Broken()
-    assert bench.run(ScoredTraining(GOOD_AND_BAD)) == 1
-    assert "ValueError: no table" in capsys.readouterr().err
-    assert len(decided(bench)) == 3
-
-
-def test_a_crash_that_leaves_no_record_is_missing_and_stops_the_task(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-
-    def vanish(run: PlannedRun) -> RunOutcome:
-        raise SystemExit(3)
-
-    assert bench.run(ScoredTraining(GOOD_AND_BAD, {"hotpot quick raw_l10 s0": vanish})) == 1
-    assert any("raw_l10 of seed 0 missing" in line for line in bench.view.lines)
