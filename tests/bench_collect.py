@@ -1,6 +1,6 @@
 """How long ``python -m fseed.collect`` takes on many runs: first reading, again, after new runs.
 
-``python tests/bench_collect.py [--runs 10000] [--examples 100] [--root DIR]``
+``python -m tests.bench_collect [--runs 10000] [--examples 100] [--root DIR]``
 
 Makes synthetic runs with the real writers in a temporary folder (or in ``--root``, which is kept
 and used again), then runs the command in processes of its own and prints seconds and peak memory.
@@ -34,7 +34,11 @@ def specs(num_runs: int, *, num_examples: int) -> Iterator[RunSpec]:
         arm = f"arm{number}" if number else "no_fs"
         changes = {"task.name": task, "lstart": number}
         effect = 0.1 * (number % 3 == 1)
-        yield random_spec(arm=arm, seed=seed, num_examples=num_examples, effect=effect, **changes)
+        # the name draws the scores: no two tasks have the same
+        spec = random_spec(
+            arm=f"{task} {arm}", seed=seed, num_examples=num_examples, effect=effect, **changes
+        )
+        yield spec.with_(arm=arm)
 
 
 def write_part(part: Sequence[RunSpec], *, root: Path) -> None:

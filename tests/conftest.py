@@ -27,6 +27,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_sessionfinish() -> None:
+    """Give it back to them: triton's bindings report at exit what was never collected."""
+    gc.unfreeze()
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of the real data snapshots: $FSEED_DATA, else ../shared/data beside the checkout."""

@@ -20,7 +20,7 @@ from fseed.errors import UserError, did_you_mean
 from fseed.records import TABLES_DIR, default_output_root, is_run_dir
 from fseed.results.collection import Collection, collect_runs
 from fseed.results.comparison import DEFAULT_MARGIN
-from fseed.results.export import FORMATS, write_files
+from fseed.results.export import FORMATS, start_writing
 from fseed.results.index import default_cache_path, without_garbage_collector
 from fseed.results.tables import build_console, print_collection
 
@@ -86,13 +86,13 @@ def collect_and_print(
     collection = collect_runs(paths, margin=margin, cache=cache)
     console = build_console()
     folder = out if out is not None else default_tables_dir(paths)
-    written: list[Path] = []
+    chosen = formats if collection.runs else ()
+    finish_writing = start_writing(collection, folder, formats=chosen, audit=audit)
     try:
-        # before printing, which ends early in a pipe that is closed
-        if collection.runs:
-            written = write_files(collection, folder, formats=formats, audit=audit)
-    finally:
         print_collection(collection, console, show_runs=show_runs)
+    finally:
+        # also when printing ends early, in a pipe that is closed
+        written = finish_writing()
     if written:
         names = ", ".join(path.name for path in written)
         console.print(f"\nwritten to {written[0].parent}: {names}", soft_wrap=True)

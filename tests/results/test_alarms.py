@@ -79,12 +79,14 @@ def test_the_same_run_under_two_code_versions_is_expected(tmp_path: Path) -> Non
     assert (len(found.runs), found.alarms) == (2, [])
 
 
-def test_an_aa_arm_that_differs_is_an_alarm(tmp_path: Path) -> None:
-    finish_run(tmp_path, BASE)
-    path = finish_run(tmp_path, AA.with_(loss=1.0000001))
+def test_an_aa_arm_that_differs_is_one_alarm_whatever_its_seeds(tmp_path: Path) -> None:
+    for seed in range(4):
+        base = BASE.with_(seed=seed, loss=1.0 + seed)
+        finish_run(tmp_path, base)
+        path = finish_run(tmp_path, AA.with_(seed=seed, loss=base.loss + 1e-7 * (seed > 1)))
     (alarm,) = collect_runs([tmp_path]).alarms
-    assert alarm.startswith("A/A arm differs from its baseline")
-    assert str(path) in alarm
+    assert alarm.startswith("A/A arm differs from its baseline at 2 of 4 seeds (2,3)")
+    assert alarm.endswith(f"no_fs,control=aa: {path.parent}")
 
 
 def test_constant_answers_are_an_alarm(tmp_path: Path) -> None:

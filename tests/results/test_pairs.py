@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 
 from fseed.records import find_runs
-from fseed.results import pairs
 from fseed.results.pairs import Arm, Baselines, build_arms
 from fseed.results.runs import Run, load_run
 from tests.results.builders import RunSpec, fail_run, finish_run, start_run
@@ -93,13 +92,13 @@ def test_baselines_are_described_once_not_once_an_arm(
     code = {"code_hash": "f" * 64}
     write(tmp_path, *(ARM.with_(seed=seed + 30, provenance=code) for seed in range(20)))
     calls = []
-    settings = pairs.plain_settings
+    settings = Run.plain_settings.func
 
     def count(run: Run) -> dict[str, object]:
         calls.append(run)
         return settings(run)
 
-    monkeypatch.setattr(pairs, "plain_settings", count)
+    monkeypatch.setattr(Run, "plain_settings", property(count))
     (arm,) = arms_of(tmp_path)
     assert len(arm.gaps) == 20
     # 20 baselines beside each of 20 arms would be 400

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from fseed.results.scalars import as_float, finite_number
+from fseed.results.scalars import as_float, as_mapping, finite_number
 
 
 @pytest.mark.parametrize(("value", "number"), [(0, 0.0), (-3, -3.0), (0.25, 0.25)])
@@ -28,3 +28,9 @@ def test_nan_is_a_float_and_not_finite() -> None:
     assert number is not None
     assert math.isnan(number)
     assert finite_number(math.nan) is None
+
+
+def test_what_is_no_mapping_is_an_empty_one() -> None:
+    told = {"a": 1}
+    assert as_mapping(told) is told
+    assert [as_mapping(value) for value in (None, "x", [1], 3)] == [{}] * 4

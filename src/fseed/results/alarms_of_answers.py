@@ -172,7 +172,7 @@ def _most_changed(
 
 def _share(left: NDArray[np.uint32], right: NDArray[np.uint32]) -> float:
     """Return the share of examples with another answer; 1.0 for other sets of examples."""
-    return float(np.mean(left != right)) if left.size == right.size else 1.0
+    return np.count_nonzero(left != right) / left.size if left.size == right.size else 1.0
 
 
 def _content(run: Run) -> str | None:

@@ -31,10 +31,11 @@ def group_paths(found: Iterable[tuple[str, Run]]) -> list[str]:
 
 def _unmoved_gates(run: Run) -> Iterator[str]:
     """Report trainable gates that end on the value that they started with."""
-    first, last = _gates(run, "first"), _gates(run, "last")
     # the gates of an A/A arm have strength 0 and get no gradient
-    is_moot = run.settings.get("control.kind") == "aa" or len(first) != len(last)
-    if is_moot or not _is_trainable(run.settings):
+    if run.settings.get("control.kind") == "aa" or not _is_trainable(run.settings):
+        return
+    first, last = _gates(run, "first"), _gates(run, "last")
+    if len(first) != len(last):
         return
     still = [
         index for index, gates in enumerate(zip(first, last, strict=True)) if gates[0] == gates[1]
@@ -80,15 +81,17 @@ def _largest_entry(run: Run) -> float | None:
     that a run's own note decides there.
     """
     settings = run.settings
-    head_size = as_float(settings.get("model.head_size"))
-    gates = [abs(gate) for when in ("first", "last") for gate in _gates(run, when)]
     is_known = (
         settings.get("fs.mode") == "prompt_fs"
         and settings.get("control.kind") != "aa"
         and settings.get("fs_variant.norm") == "rms"
         and settings.get("fs_variant.gate") in ("scalar", "raw")
     )
-    return max(gates) * head_size if is_known and gates and head_size is not None else None
+    head_size = as_float(settings.get("model.head_size"))
+    if not is_known or head_size is None:
+        return None
+    gates = [abs(gate) for when in ("first", "last") for gate in _gates(run, when)]
+    return max(gates) * head_size if gates else None
 
 
 def _not_finite(run: Run) -> Iterator[str]:

@@ -21,10 +21,12 @@ def _build_array(values: Sequence[Any]) -> pyarrow.Array:
     kind = next((type(value) for value in values if value is not None), None)
     if kind is None:
         return pyarrow.nulls(len(values))
+    present, filled = None, values
+    if None in values:
+        present = _bits([value is not None for value in values])
+        filled = [kind() if value is None else value for value in values]
     if kind is str:
-        return _build_texts(values)
-    present = _bits([value is not None for value in values])
-    filled = [kind() if value is None else value for value in values]
+        return _build_texts(present, filled)
     if kind is bool:
         return pyarrow.Array.from_buffers(pyarrow.bool_(), len(values), [present, _bits(filled)])
     arrow_type, dtype = {
@@ -35,13 +37,10 @@ def _build_array(values: Sequence[Any]) -> pyarrow.Array:
     return pyarrow.Array.from_buffers(arrow_type, len(values), [present, data])
 
 
-def _build_texts(values: Sequence[str | None]) -> pyarrow.Array:
-    encoded = [b"" if text is None else text.encode(errors="replace") for text in values]
+def _build_texts(present: pyarrow.Buffer | None, values: Sequence[str]) -> pyarrow.Array:
+    encoded = [text.encode(errors="replace") for text in values]
     offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64).tobytes()
-    buffers = [
-        _bits([text is not None for text in values]),
-        *(pyarrow.py_buffer(data) for data in (offsets, b"".join(encoded))),
-    ]
+    buffers = [present, *(pyarrow.py_buffer(data) for data in (offsets, b"".join(encoded)))]
     return pyarrow.Array.from_buffers(pyarrow.large_string(), len(values), buffers)
 
 

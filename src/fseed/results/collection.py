@@ -3,14 +3,18 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fseed.records import scan
 from fseed.results.alarms import find_alarms
+from fseed.results.beside import beside
 from fseed.results.comparison import DEFAULT_MARGIN, Comparison, as_row, compare_arms
 from fseed.results.duplicates import drop_duplicates
+from fseed.results.headings import describe_runs
 from fseed.results.index import load_runs
+from fseed.results.memo import MEMO_NAME, Memo
 from fseed.results.pairs import Arm, build_arms
 from fseed.results.runs import Run, load_run, tidy_row
 from fseed.results.staged import StagedSweep, read_sweeps
@@ -40,6 +44,11 @@ class Collection:
         """Return the runs that give no number: failed, invalid, unfinished, unreadable."""
         return [run for run in self.runs if run.status != "finished"]
 
+    @cached_property
+    def headings(self) -> list[str]:
+        """Return the first lines of every table: models, data sources, number of runs."""
+        return describe_runs(self.runs, num_foreign_files=self.num_foreign_files)
+
     @property
     def counts(self) -> dict[str, int]:
         """Return the number of runs by status."""
@@ -51,7 +60,8 @@ def collect_runs(
 ) -> Collection:
     """Read all runs below ``paths`` and compare them; UserError for a path that is no folder.
 
-    ``cache``: file that keeps loaded runs for the next time, see ``fseed.results.index``.
+    ``cache``: file that keeps loaded runs for the next time, see ``fseed.results.index``; long
+    computations are kept beside it, see ``fseed.results.memo``.
     """
     found = scan(paths)
     loaded = load_runs(found.run_dirs, cache=cache)
@@ -59,8 +69,13 @@ def collect_runs(
     runs = told.runs
     arms = build_arms(runs)
     sweeps = read_sweeps(runs)
-    comparisons = compare_arms(arms, margin=margin, sweeps=sweeps, contradicted=told.contradicted)
-    alarms = told.alarms + find_alarms(runs, arms)
+    found_alarms = beside(partial(find_alarms, runs, arms), num_runs=len(runs))
+    memo = Memo(cache.with_name(MEMO_NAME) if cache is not None else None)
+    comparisons = compare_arms(
+        arms, margin=margin, sweeps=sweeps, contradicted=told.contradicted, memo=memo
+    )
+    memo.save()
+    alarms = told.alarms + found_alarms()
     alarms += [problem for sweep in sweeps for problem in sweep.problems]
     return Collection(runs, comparisons, alarms, found.num_foreign_files, margin, sweeps, arms)
 

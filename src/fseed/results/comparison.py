@@ -1,13 +1,12 @@
 """The rows of the paired table: labels, numbers and verdict of every arm."""
 
-import hashlib
-from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from fseed.results.bootstraps import bootstrap_rows
 from fseed.results.controls import (
     find_controls,
     find_equal_gains,
@@ -18,13 +17,13 @@ from fseed.results.controls import (
 from fseed.results.equivalence import equivalence_p_value
 from fseed.results.families import SIGNIFICANCE, Family, judge_families
 from fseed.results.measurement import OVER_SEEDS, Measurement, look_ahead, measure
+from fseed.results.memo import Memo
 from fseed.results.obstacles import find_obstacles
 from fseed.results.pairs import Arm
 from fseed.results.staged import StagedSweep, find_dropped
-from fseed.results.statistics import MIN_SEEDS, Interval, crossed_bootstrap
+from fseed.results.statistics import Interval
 from fseed.results.verdicts import Evidence, decide
 
-BOOTSTRAP_SEED = 0  # of the draws: the same records give the same table
 DEFAULT_MARGIN = 0.01  # largest difference that counts as none, a fraction
 
 
@@ -93,14 +92,16 @@ def compare_arms(
     margin: float = DEFAULT_MARGIN,
     sweeps: Sequence[StagedSweep] = (),
     contradicted: Collection[str] = (),
+    memo: Memo | None = None,
 ) -> list[Comparison]:
     """Return one row per arm, table by table, every control directly below its arm.
 
     ``margin``: difference that counts as none, a fraction; ``sweeps``: those of the runs;
-    ``contradicted``: ids of runs that stand twice with other numbers.
+    ``contradicted``: ids of runs that stand twice with other numbers; ``memo``: intervals of
+    earlier times.
     """
     measured = [measure(arm.pairs) if arm.pairs else None for arm in arms]
-    intervals = _bootstrap_all(measured)
+    intervals = bootstrap_rows(measured, memo=memo if memo is not None else Memo())
     families = judge_families(arms, measured, sweeps=sweeps)
     dropped = find_dropped([arm.runs for arm in arms], sweeps)
     controls = find_controls(arms)
@@ -241,27 +242,6 @@ def _lacking_note(arm: Arm) -> str:
     if not arm.lacking:
         return ""
     return f"; no_fs has finished seeds that this row lacks: {','.join(map(str, arm.lacking))}"
-
-
-def _bootstrap_all(measured: Sequence[Measurement | None]) -> list[Interval | None]:
-    """Run the crossed bootstrap of all rows, rows with the same examples and seeds at once."""
-    batches: dict[Any, list[int]] = defaultdict(list)
-    for index, numbers in enumerate(measured):
-        # below three seeds it covers too little (paper/simulations)
-        if numbers is not None and numbers.differences.size >= MIN_SEEDS and numbers.units.sum():
-            units = hashlib.sha256(numbers.units.tobytes()).digest()
-            batches[numbers.item_differences.shape, units].append(index)
-    intervals: list[Interval | None] = [None] * len(measured)
-    for indices in batches.values():
-        rows = [numbers for index in indices if (numbers := measured[index]) is not None]
-        found = crossed_bootstrap(
-            np.stack([numbers.item_differences for numbers in rows]),
-            rows[0].units,
-            generator=np.random.default_rng(BOOTSTRAP_SEED),
-        )
-        for index, interval in zip(indices, found, strict=True):
-            intervals[index] = interval
-    return intervals
 
 
 def as_row(comparison: Comparison) -> dict[str, Any]:

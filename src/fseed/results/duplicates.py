@@ -44,7 +44,8 @@ def drop_duplicates(runs: Sequence[Run]) -> Deduplicated:
     contradicted: set[str] = set()
     repeated: dict[Any, list[tuple[Run, Run]]] = defaultdict(list)
     for run_id, group in groups.items():
-        first, *others = sorted(group, key=_place)
+        # nearly all of them stand once
+        first, *others = sorted(group, key=_place) if len(group) > 1 else group
         kept.append(first)
         for other in others:
             repeated[_folder(first), _folder(other), _tell_repeat(first, other)].append(

@@ -68,10 +68,10 @@ def constant_answer(columns: Mapping[str, Sequence[Any]]) -> str | None:
 
 def _pick(table: "pyarrow.Table", *, step: int, split: str) -> tuple["pyarrow.Table", list[Any]]:
     """Return the rows of one evaluation, ordered by id, and their ids."""
-    columns = (table.column(name).to_pylist() for name in ("step", "split", "example_id"))
+    table = _take(table, _rows_at(table.column("step"), step))
+    columns = (table.column(name).to_pylist() for name in ("split", "example_id"))
     rows = enumerate(zip(*columns, strict=True))
-    wanted = [(id_ or "", row) for row, (at, part, id_) in rows if at == step and part == split]
-    wanted.sort()
+    wanted = sorted((id_ or "", row) for row, (part, id_) in rows if part == split)
     ids = [id_ for id_, _ in wanted]
     if not ids or len(set(ids)) != len(ids):
         problem = "an example occurs twice" if ids else "no rows"
@@ -79,9 +79,18 @@ def _pick(table: "pyarrow.Table", *, step: int, split: str) -> tuple["pyarrow.Ta
     return _take(table, [row for _, row in wanted]), ids
 
 
+def _rows_at(steps: "pyarrow.ChunkedArray", step: int) -> list[int]:
+    """Return the rows of one step; most evaluations of a run are of another."""
+    array = _whole(steps)
+    is_there = _values(array) == step
+    if array.null_count:
+        is_there &= _bits(array.buffers()[0], array.offset, len(array)) == 1
+    return np.flatnonzero(is_there).tolist()
+
+
 def _take(table: "pyarrow.Table", rows: Sequence[int]) -> "pyarrow.Table":
     """Return the rows in this order, without a copy where they lie one after the other."""
-    first = rows[0]
+    first = rows[0] if rows else 0
     if rows == list(range(first, first + len(rows))):
         return table.slice(first, len(rows))
     import pyarrow
@@ -100,12 +109,10 @@ def _numbers(table: "pyarrow.Table", name: str) -> NDArray[np.float64]:
 
 def _digest_table(table: "pyarrow.Table") -> str:
     """Return one digest of all names, types, values and gaps; the chunks do not matter."""
-    digest = hashlib.sha256()
+    parts: list[bytes] = []
     for name in sorted(table.column_names):
-        digest.update(name.encode())
-        for part in _parts(_whole(table.column(name))):
-            digest.update(part)
-    return digest.hexdigest()
+        parts += [name.encode(), *_parts(_whole(table.column(name)))]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def _parts(array: "pyarrow.Array") -> Iterable[bytes]:
@@ -116,7 +123,7 @@ def _parts(array: "pyarrow.Array") -> Iterable[bytes]:
     if gaps is not None:
         yield gaps.tobytes()
     if kind == "bool" or kind in _DTYPES:
-        values = _values(array)
+        values = _values(array, kind)
         yield (values if gaps is None else np.where(gaps == 1, values, 0)).tobytes()
     elif kind in _OFFSETS:
         starts = np.frombuffer(array.buffers()[1], _OFFSETS[kind])[offset : offset + size + 1]
@@ -128,12 +135,16 @@ def _parts(array: "pyarrow.Array") -> Iterable[bytes]:
         yield repr(array.to_pylist()).encode(errors="backslashreplace")
 
 
-def _values(array: "pyarrow.Array") -> NDArray[Any]:
-    """Return the values of an array of numbers or truths; anything where there is a gap."""
+def _values(array: "pyarrow.Array", kind: str | None = None) -> NDArray[Any]:
+    """Return the values of an array of numbers or truths; anything where there is a gap.
+
+    ``kind``: name of its type, where that is known.
+    """
     size, offset, data = len(array), array.offset, array.buffers()[1]
-    if str(array.type) == "bool":
+    kind = kind if kind is not None else str(array.type)
+    if kind == "bool":
         return _bits(data, offset, size)
-    return np.frombuffer(data, _DTYPES[str(array.type)])[offset : offset + size]
+    return np.frombuffer(data, _DTYPES[kind])[offset : offset + size]
 
 
 def _bits(data: Any, offset: int, size: int) -> NDArray[np.uint8]:

@@ -4,12 +4,13 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fseed.errors import UserError
 from fseed.records import write_parquet_atomic, write_text_atomic
-from fseed.results.arrow import build_table
+from fseed.results.beside import beside
 from fseed.results.collection import Collection
 from fseed.results.comparison import as_row
 from fseed.results.latex import render_latex
@@ -36,20 +37,42 @@ def write_files(
     ``audit``: earlier results, which the HTML report sets beside these. UserError when the folder
     cannot be written.
     """
+    return start_writing(collection, folder, formats=formats, audit=audit)()
+
+
+def start_writing(
+    collection: Collection,
+    folder: Path,
+    *,
+    formats: Sequence[str],
+    audit: "Audit | None" = None,
+) -> Callable[[], list[Path]]:
+    """Begin beside this process; the function that is returned ends what ``write_files`` does."""
+    documents = partial(_write_documents, collection, folder, formats=formats, audit=audit)
+    data = partial(_write_data_of, collection, folder, formats=formats)
+    begun = [beside(work, num_runs=len(collection.runs)) for work in (documents, data)]
+
+    def finish() -> list[Path]:
+        try:
+            return [path for wait in begun for path in wait()]
+        except OSError as error:
+            raise UserError(f"cannot write tables to {folder}: {error}; choose --out") from error
+
+    return finish
+
+
+def _write_documents(
+    collection: Collection, folder: Path, *, formats: Sequence[str], audit: "Audit | None"
+) -> list[Path]:
     documents: dict[str, tuple[str, Callable[[], str]]] = {
         "markdown": ("tables.md", lambda: render_markdown(collection)),
         "latex": ("tables.tex", lambda: render_latex(collection)),
         "html": ("report.html", lambda: _render_html(collection, audit)),
     }
-    written = []
-    try:
-        for name, (file, render) in documents.items():
-            if name in formats:
-                written.append(folder / file)
-                write_text_atomic(written[-1], render())
-        return written + write_data(_data(collection), folder, formats=formats)
-    except OSError as error:
-        raise UserError(f"cannot write tables to {folder}: {error}; choose --out") from error
+    wanted = [documents[name] for name in documents if name in formats]
+    for file, render in wanted:
+        write_text_atomic(folder / file, render())
+    return [folder / file for file, _ in wanted]
 
 
 def write_data(
@@ -70,15 +93,15 @@ def write_data(
     return written
 
 
-def _data(collection: Collection) -> dict[str, list[dict[str, Any]]]:
-    """Return the data files by name, a mapping per row."""
-    return {
+def _write_data_of(collection: Collection, folder: Path, *, formats: Sequence[str]) -> list[Path]:
+    tables = {
         "paired": [as_row(row) for row in collection.comparisons],
         "runs": [tidy_row(run) for run in collection.runs],
         "stages": as_rows(stage_rows(collection)),
         "summary": as_rows(task_summaries(collection)),
         "appendix": as_rows(appendix_rows(collection)),
     }
+    return write_data(tables, folder, formats=formats)
 
 
 def _write_or_drop(
@@ -96,6 +119,9 @@ def _write_csv(path: Path, columns: Columns) -> None:
 
 
 def _write_parquet(path: Path, columns: Columns) -> None:
+    # here, not above: pyarrow takes a while, and other forms do without
+    from fseed.results.arrow import build_table
+
     write_parquet_atomic(path, build_table(columns))
 
 
@@ -112,17 +138,22 @@ def _render_html(collection: Collection, audit: "Audit | None") -> str:
 
 def to_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Turn rows into columns of one type each; a key that a row lacks is None there."""
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: _one_type([row.get(name) for row in rows]) for name in names}
+    # most rows have the same keys in the same order, and then their values are the columns
+    layouts = dict.fromkeys(map(tuple, rows))
+    names = list(dict.fromkeys(name for layout in layouts for name in layout))
+    if len(layouts) > 1:
+        rows = [{name: row.get(name) for name in names} for row in rows]
+    columns = zip(*(row.values() for row in rows), strict=True)
+    return {name: _one_type(values) for name, values in zip(names, columns, strict=True)}
 
 
-def _one_type(values: list[Any]) -> list[Any]:
+def _one_type(values: Sequence[Any]) -> list[Any]:
     """Return the values unchanged when they are of one kind, as floats or as text otherwise."""
-    kinds = {type(value) for value in values if value is not None}
-    if any(isinstance(value, int) and abs(value) >= 2**63 for value in values):
+    kinds = set(map(type, values)) - {type(None)}
+    if int in kinds and any(isinstance(value, int) and abs(value) >= 2**63 for value in values):
         kinds = {object}  # beyond what a column of integers holds
     if kinds <= {str} or kinds <= {bool} or kinds <= {int} or kinds <= {float}:
-        return values
+        return list(values)
     if kinds <= {int, float}:
         return [None if value is None else float(value) for value in values]
     return [None if value is None else _text(value) for value in values]

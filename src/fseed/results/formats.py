@@ -1,14 +1,13 @@
-"""Numbers and lines as people read them: percent, pp, intervals, seeds, headings."""
+"""Numbers and lines as people read them: percent, pp, intervals, seeds, captions."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from fseed.results.collection import Collection
 from fseed.results.comparison import Comparison
 from fseed.results.measurement import OVER_ITEMS
 from fseed.results.runs import Run
-from fseed.results.scalars import finite_number
+from fseed.results.scalars import as_mapping, finite_number
 
 MISSING = "-"
 ITEMS_MARK = " *"
@@ -129,17 +128,6 @@ def run_cells(run: Run) -> dict[str, str]:
     }
 
 
-def headings(collection: Collection) -> list[str]:
-    """Return the first lines of every table: models, data sources, number of runs."""
-    known = [run for run in collection.runs if run.settings]
-    models = _told_lines([_describe_model(run) for run in known])
-    sources = _told_lines([_describe_data(run) for run in known])
-    counts = ", ".join(f"{number} {status}" for status, number in collection.counts.items())
-    foreign = collection.num_foreign_files
-    rest = f"; {foreign:,} files that belong to no run passed over" if foreign else ""
-    return [*models, *sources, f"runs  {counts or 'none'}{rest}"]
-
-
 def caption_of(row: Comparison) -> str:
     """Return the line above the table that ``row`` belongs to."""
     place = f"task {row.task}, source {row.source}, model {row.model}, stage {row.stage}"
@@ -159,40 +147,5 @@ def tables_of(rows: Sequence[Comparison]) -> Iterator[tuple[str, list[Comparison
         yield caption_of(measured), members
 
 
-def _told_lines(described: Sequence[tuple[str, str | None]]) -> list[str]:
-    """Return each ``name: description`` once; a name without any is told to lack one."""
-    named = {name for name, text in described if text is not None}
-    lines = [
-        f"{name}: {text if text is not None else 'not recorded'}"
-        for name, text in described
-        if text is not None or name not in named
-    ]
-    return list(dict.fromkeys(lines))
-
-
-def _describe_model(run: Run) -> tuple[str, str | None]:
-    told = _mapping(run.record.provenance.get("model"))
-    name = f"model {told.get('name', run.labels[2])}"
-    if told.get("parameters") is None:
-        return name, None
-    weights = str(run.record.provenance.get("weights_hash"))[:8]
-    starts = {"random": "randomly initialised", "checkpoint": f"from checkpoint {weights}"}
-    start = starts.get(str(told.get("initialization")), "start of the weights not recorded")
-    return name, f"{told.get('num_layers')} layers, {plain(told['parameters'])} parameters, {start}"
-
-
-def _describe_data(run: Run) -> tuple[str, str | None]:
-    counts = _mapping(_mapping(run.record.provenance.get("data")).get("counts"))
-    name = f"data  {run.labels[0]}, source {run.labels[1]}"
-    if not counts:
-        return name, None
-    sizes = ", ".join(f"{number} {split}" for split, number in counts.items())
-    return name, f"{sizes}, hash {str(run.record.provenance.get('data_hash'))[:8]}"
-
-
 def _baseline(result: Mapping[str, Any], name: str, metric: str) -> float | None:
-    return finite_number(_mapping(result.get(name)).get(metric))
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    return finite_number(as_mapping(result.get(name)).get(metric))

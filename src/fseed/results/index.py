@@ -1,8 +1,9 @@
 """All runs of a list of folders, loaded by several processes, or taken from a cache.
 
-The cache is one file outside every run directory. An entry counts only while the files of its run
-are those it was made of (names, sizes, times of change, inodes) and the code that reads records is
-the same; anything wrong with the file, and it is made anew. Without it the result is the same.
+The cache is one file outside every run directory. A run counts only while its files are those it
+was made of (names, sizes, times of change, inodes) and the code that reads records is the same;
+anything wrong with the file, and it is made anew. Without it the result is the same, unless a file
+changes its content and none of these: ``--no-cache`` reads everything.
 """
 
 import functools
@@ -15,25 +16,28 @@ import struct
 import sys
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from fseed.atomic import replacing
 from fseed.identity import source_fingerprint
 from fseed.records import is_run_dir, read_run
+from fseed.results.beside import beside, num_cores
 from fseed.results.runs import Run, load_run
-from fseed.results.stored_run import decode_run, encode_run
+from fseed.results.stored_run import decode_runs, encode_runs, is_exact
 
 CACHE_NAME = ".fseed/collect-cache.bin"
 _MAGIC = b"fseed collect cache\n"
 _SIZES = "<QQ"  # bytes of the head, bytes of the list of entries
 # what decides how a record becomes a row
 _CODE = (
-    *("record_schema.py", "records.py", "results/runs.py", "results/examples.py"),
-    *("results/answers.py", "results/stored_run.py"),
+    *("identity.py", "record_schema.py", "records.py", "results/runs.py"),
+    *("results/examples.py", "results/answers.py", "results/stored_run.py"),
 )
 # below this a second process costs more than it saves
 _MIN_PARALLEL = 300
@@ -41,8 +45,15 @@ _BATCH = 100
 # a file that changed this recently may change again without another time stamp
 _SETTLED_SECONDS = 0.1
 
-Entry = tuple[str, bytes | memoryview]  # signature of the files, encoded run
-Loaded = tuple[str | None, bytes | memoryview | None]  # the same, None where it may not be kept
+Entry = tuple[str, str | None]  # folder, signature of its files; None: it may not be kept
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Runs encoded together, with an entry each in the same order."""
+
+    entries: list[Entry]
+    data: bytes | memoryview
 
 
 def default_cache_path(paths: Sequence[Path]) -> Path:
@@ -73,92 +84,125 @@ def load_runs(run_dirs: Sequence[Path], *, cache: Path | None = None) -> list[Ru
 
 
 def _load_runs(run_dirs: Sequence[Path], cache: Path | None) -> list[Run]:
-    known = _read_cache(cache) if cache is not None else {}
-    entries: dict[str, Entry] = {}
-    runs: dict[str, Run] = {}
-    wanted: list[str] = []
-    for name in map(str, run_dirs):
-        found = known.get(name)
-        if found is not None and found[0] == _signature(name):
-            runs[name], entries[name] = decode_run(found[1]), found
+    paths = dict(zip(map(str, run_dirs), run_dirs, strict=True))
+    known = _read_cache(cache) if cache is not None else []
+    try:
+        shelf = _Shelf(known, paths=paths)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        # whole, but made by nobody we know
+        _tell_damage(cache)
+        known, shelf = [], _Shelf([], paths=paths)
+    missing = [name for name in paths if name not in shelf.runs]
+    if cache is not None or _pays(missing):
+        for batch in _load_batches(missing):
+            shelf.add(batch)
+    if cache is not None and shelf.entries != {entry for one in known for entry in one.entries}:
+        _write_cache(cache, shelf.batches())
+    return [shelf.runs[name] if name in shelf.runs else _load(name) for name in paths]
+
+
+class _Shelf:
+    """Runs by folder, and the batches that keep them.
+
+    Only full batches of which every run still stands are kept as they are. The runs of the others
+    are encoded anew, together with new ones.
+    """
+
+    def __init__(self, known: Sequence[Batch], *, paths: Mapping[str, Path]) -> None:
+        """Take those of the wanted runs, by folder, whose files are what they were."""
+        self._paths = paths
+        self.runs: dict[str, Run] = {}
+        self.entries: set[Entry] = set()
+        self._whole: list[Batch] = []
+        self._loose: list[Entry] = []
+        # most files are what they were: the runs are decoded while that is looked up
+        look_up = beside(partial(_unchanged, known, paths), num_runs=len(paths))
+        decoded = [self._decode(batch) for batch in known]
+        for batch, runs, entries in zip(known, decoded, look_up(), strict=True):
+            self._take(batch, runs, entries)
+
+    def add(self, batch: Batch) -> None:
+        """Take the runs of a batch that was loaded just now."""
+        self._take(batch, self._decode(batch), batch.entries)
+
+    def _decode(self, batch: Batch) -> dict[str, Run]:
+        names = [name for name, _ in batch.entries]
+        paths = [self._paths.get(name) or Path(name) for name in names]
+        return dict(zip(names, decode_runs(batch.data, paths), strict=True))
+
+    def _take(self, batch: Batch, runs: Mapping[str, Run], entries: Sequence[Entry]) -> None:
+        self.runs |= {name: runs[name] for name, _ in entries}
+        kept = [entry for entry in entries if entry[1] is not None]
+        self.entries.update(kept)
+        if len(kept) == len(batch.entries) >= _BATCH:
+            self._whole.append(batch)
         else:
-            wanted.append(name)
-    for name, run, entry in _load_all(wanted, keeps_entries=cache is not None):
-        runs[name] = run
-        if entry is not None:
-            entries[name] = entry
-    if cache is not None and entries != known:
-        _write_cache(cache, entries)
-    return [runs[str(path)] for path in run_dirs]
+            self._loose += kept
+
+    def batches(self) -> list[Batch]:
+        """Return all that may be kept for the next time."""
+        parts = [self._loose[at : at + _BATCH] for at in range(0, len(self._loose), _BATCH)]
+        runs = ([self.runs[name] for name, _ in part] for part in parts)
+        return [*self._whole, *map(Batch, parts, map(encode_runs, runs))]
 
 
-def _load_all(
-    names: Sequence[str], *, keeps_entries: bool
-) -> Iterator[tuple[str, Run, Entry | None]]:
-    """Yield (folder, run, cache entry), by several processes where that pays."""
-    num_workers = _num_workers()
-    if len(names) >= _MIN_PARALLEL and num_workers > 1:
-        yield from _load_parallel(names, num_workers=num_workers)
-        return
-    for name in names:
-        signature = _signature(name)
-        run = load_run(read_run(Path(name)))
-        entry = _entry(name, run, signature) if keeps_entries else None
-        yield name, run, entry
+def _unchanged(known: Sequence[Batch], wanted: Container[str]) -> list[list[Entry]]:
+    """Return the wanted entries of every batch whose files are what they were."""
+    return [
+        [
+            (name, signature)
+            for name, signature in batch.entries
+            if name in wanted and signature == _signature(name)
+        ]
+        for batch in known
+    ]
 
 
-def _load_parallel(
-    names: Sequence[str], *, num_workers: int
-) -> Iterator[tuple[str, Run, Entry | None]]:
+def _pays(names: Sequence[str]) -> bool:
+    """Tell whether several processes load the runs sooner than one."""
+    return len(names) >= _MIN_PARALLEL and num_cores() > 1
+
+
+def _load_batches(names: Sequence[str]) -> Iterator[Batch]:
+    """Yield the runs that bytes can hold exactly, loaded by several processes where that pays."""
     batches = [names[start : start + _BATCH] for start in range(0, len(names), _BATCH)]
     done = 0
-    try:
-        context = multiprocessing.get_context("fork")
-        with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
-            for batch, loaded in zip(batches, pool.map(_load_batch, batches), strict=True):
-                yield from map(_received, batch, loaded)
-                done += 1
-    except BrokenProcessPool:
-        # a worker was killed, by the memory limit of a container for one: its work is done here
-        rest = [name for batch in batches[done:] for name in batch]
-        yield from map(_received, rest, _load_batch(rest))
+    if _pays(names):
+        try:
+            context = multiprocessing.get_context("fork")
+            with ProcessPoolExecutor(num_cores(), mp_context=context) as pool:
+                for batch in pool.map(_load_batch, batches):
+                    yield batch
+                    done += 1
+        except BrokenProcessPool:
+            # a worker was killed, by the memory limit of a container for one: its work is done here
+            pass
+    yield from map(_load_batch, batches[done:])
 
 
-def _received(name: str, loaded: Loaded) -> tuple[str, Run, Entry | None]:
-    """Return what a worker loaded; a run that bytes cannot hold is loaded here."""
-    signature, data = loaded
-    if data is None:
-        return name, load_run(read_run(Path(name))), None
-    return name, decode_run(data), (signature, data) if signature is not None else None
-
-
-def _load_batch(names: Sequence[str]) -> list[Loaded]:
-    """Return (signature if the entry may be kept, encoded run) of each folder."""
-    loaded: list[Loaded] = []
+def _load_batch(names: Sequence[str]) -> Batch:
+    entries: list[Entry] = []
+    runs: list[Run] = []
     for name in names:
         signature = _signature(name)
-        run = load_run(read_run(Path(name)))
-        entry = _entry(name, run, signature)
-        loaded.append(entry if entry is not None else (None, encode_run(run)))
-    return loaded
+        run = _load(name)
+        if is_exact(run):
+            entries.append((name, signature if _may_be_kept(name, run, signature) else None))
+            runs.append(run)
+    return Batch(entries, encode_runs(runs))
 
 
-def _num_workers() -> int:
-    """Return the number of cores that this process may use; 1 where forking is not safe."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
+def _load(name: str) -> Run:
+    return load_run(read_run(Path(name)))
 
 
-def _entry(name: str, run: Run, signature: str) -> Entry | None:
-    """Return the cache entry of a run, None when its files may have changed while they were read.
+def _may_be_kept(name: str, run: Run, signature: str) -> bool:
+    """Tell whether the files of a run stood still while they were read.
 
     What could not be read is tried again the next time: permissions leave no trace in a file.
     """
-    if run.status == "unreadable" or signature != _signature(name):
-        return None
-    if _newest(signature) > time.time() - _SETTLED_SECONDS:
-        return None
-    data = encode_run(run)
-    return (signature, data) if data is not None else None
+    is_settled = _newest(signature) <= time.time() - _SETTLED_SECONDS
+    return run.status != "unreadable" and is_settled and signature == _signature(name)
 
 
 def _signature(folder: str) -> str:
@@ -180,42 +224,51 @@ def _newest(signature: str) -> float:
     return max(times, default=sys.maxsize * 10**9) / 1e9
 
 
-def _read_cache(path: Path) -> dict[str, Entry]:
-    """Return the entries; none when the file is missing, damaged or of another version."""
+def _read_cache(path: Path) -> list[Batch]:
+    """Return the batches; none, and a note, when the file is damaged or of another version."""
     try:
         with path.open("rb") as file:
-            # mapped: the entries are views of the one file, none of them a copy
+            # mapped: the batches are views of the one file, none of them a copy
             data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    except (OSError, ValueError):
-        return {}
+    except OSError:
+        return []
+    except ValueError:
+        data = memoryview(b"")
     try:
         return _split_cache(data)
     except (ValueError, TypeError, RecursionError):
-        return {}
+        _tell_damage(path)
+        return []
 
 
-def _split_cache(data: memoryview) -> dict[str, Entry]:
-    """Return the entries of a cache file; ValueError or TypeError when it is not whole."""
+def _tell_damage(path: Path | None) -> None:
+    told = "is damaged or of another version: every run is read anew"
+    print(f"fseed.collect: {path} {told}", file=sys.stderr)
+
+
+def _split_cache(data: memoryview) -> list[Batch]:
+    """Return the batches of a cache file; ValueError or TypeError when it is not whole."""
     magic, sizes = len(_MAGIC), struct.calcsize(_SIZES)
     if data[:magic] != _MAGIC or len(data) < magic + sizes:
-        return {}
+        raise ValueError("no cache")
     head_size, listing_size = struct.unpack(_SIZES, data[magic : magic + sizes])
     start = magic + sizes + head_size
     head, rest = json.loads(bytes(data[magic + sizes : start])), data[start:]
     if head != _head(zlib.crc32(rest), len(rest)):
-        return {}
-    entries: dict[str, Entry] = {}
+        raise ValueError("damaged, or of another version")
+    batches: list[Batch] = []
     position = listing_size
-    for name, signature, size in json.loads(bytes(rest[:listing_size])):
-        entries[name] = signature, rest[position : position + size]
+    for entries, size in json.loads(bytes(rest[:listing_size])):
+        told = [(name, signature) for name, signature in entries]
+        batches.append(Batch(told, rest[position : position + size]))
         position += size
-    return entries
+    return batches
 
 
-def _write_cache(path: Path, entries: Mapping[str, Entry]) -> None:
+def _write_cache(path: Path, batches: Sequence[Batch]) -> None:
     """Replace the cache file; a folder that cannot be written has no cache."""
-    names = [[name, signature, len(data)] for name, (signature, data) in entries.items()]
-    parts = [json.dumps(names).encode(), *(data for _, data in entries.values())]
+    listing = [[batch.entries, len(batch.data)] for batch in batches]
+    parts = [json.dumps(listing).encode(), *(batch.data for batch in batches)]
     checksum = functools.reduce(lambda value, part: zlib.crc32(part, value), parts, 0)
     head = json.dumps(_head(checksum, sum(map(len, parts)))).encode()
     try:
@@ -227,6 +280,6 @@ def _write_cache(path: Path, entries: Mapping[str, Entry]) -> None:
 
 
 def _head(checksum: int, size: int) -> dict[str, object]:
-    """Return what must agree before an entry is believed."""
+    """Return what must agree before a batch is believed."""
     code = source_fingerprint(_CODE)
     return {"code": code, "python": sys.version, "checksum": checksum, "size": size}

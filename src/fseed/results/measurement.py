@@ -130,7 +130,10 @@ def _examples(arm: Run, baseline: Run) -> tuple[Examples, Examples]:
 def _are_aligned(scored: Sequence[Examples]) -> bool:
     first = scored[0]
     return all(
-        other.ids == first.ids and np.array_equal(other.weights, first.weights) for other in scored
+        other.ids == first.ids
+        and other.weights.shape == first.weights.shape
+        and bool((other.weights == first.weights).all())
+        for other in scored
     )
 
 

@@ -7,11 +7,9 @@ no_fs run with the same pair_key; a run without one gets a reason, never a numbe
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from fseed.identity import ARM_KEYS, VOLATILE_KEYS
 from fseed.records import is_run_dir
 from fseed.results.runs import Run
 from fseed.results.staged_files import STAGES
@@ -76,13 +74,12 @@ class Baselines:
         self._by_settings: dict[str, dict[str, tuple[Run, dict[str, Any]]]] = defaultdict(dict)
         self._seeds: dict[Any, set[int]] = defaultdict(set)
         for run in runs:
-            settings, shared = plain_settings(run), _shared(run)
-            self._by_seed[run.labels[0], run.seed].append((run, settings))
-            self._by_settings[run.labels[0]].setdefault(shared, (run, settings))
+            self._by_seed[run.labels[0], run.seed].append((run, run.plain_settings))
+            self._by_settings[run.labels[0]].setdefault(run.kin, (run, run.plain_settings))
             if run.status == "finished":
                 # the first one counts; ``alarms`` reports those that disagree
                 self._finished.setdefault(_baseline_key(run), run)
-                self._seeds[run.labels, shared].add(run.seed if run.seed is not None else -1)
+                self._seeds[run.labels, run.kin].add(run.seed if run.seed is not None else -1)
 
     def find(self, run: Run) -> Run | None:
         """Return the finished baseline of a run, None where there is none."""
@@ -104,20 +101,13 @@ class Baselines:
         first = row[0]
         if first.labels[3] in STAGES or not _is_known(first):
             return []
-        there = self._seeds.get((first.labels, _shared(first)), set())
+        there = self._seeds.get((first.labels, first.kin), set())
         return sorted(there - {run.seed for run in row})
-
-
-def plain_settings(run: Run) -> dict[str, Any]:
-    """Return what a baseline must share with its arm: settings and hashes that change numbers."""
-    hidden = VOLATILE_KEYS + ARM_KEYS
-    kept = {key: value for key, value in run.settings.items() if not _is_in(key, hidden)}
-    return kept | run.hashes
 
 
 def describe_nearest(run: Run, baselines: Baselines) -> str:
     """Say in which settings the most similar no_fs run differs, or that there is none."""
-    wanted = plain_settings(run)
+    wanted = run.plain_settings
     near = [(_differing(wanted, there), other) for other, there in baselines.near(run)]
     if not near:
         return f"no no_fs run of task {run.labels[0]} here"
@@ -126,7 +116,7 @@ def describe_nearest(run: Run, baselines: Baselines) -> str:
         return "nearest no_fs run differs in pair_key alone"
     if not keys:
         return f"its no_fs run is {other.status} ({other.reason})"
-    there = plain_settings(other)
+    there = other.plain_settings
     told = [f"{key} {_short(wanted.get(key))} vs {_short(there.get(key))}" for key in keys]
     more = len(told) - _MAX_NAMED_KEYS
     rest = f" and {more} more keys" if more > 0 else ""
@@ -200,13 +190,7 @@ def _is_known(run: Run) -> bool:
 
 def _row_key(run: Run) -> tuple[Any, ...]:
     """Return everything that the runs of a row share: all but the seed and volatile keys."""
-    return run.labels, run.arm_key, _shared(run)
-
-
-def _shared(run: Run) -> str:
-    shared = plain_settings(run)
-    shared.pop("seed", None)
-    return repr(sorted(shared.items()))
+    return run.labels, run.arm_key, run.kin
 
 
 def _by_seed(run: Run) -> tuple[bool, int, str]:
@@ -230,14 +214,14 @@ def _distinct_settings(rows: Sequence[Sequence[Run]]) -> list[str]:
     """Return per row the settings, Future-Seed and seed aside, that vary inside its table."""
     tables: dict[Any, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for row in rows:
-        for key, value in plain_settings(row[0]).items():
+        for key, value in row[0].plain_settings.items():
             tables[row[0].labels][key].add(repr(value))
     told = []
     for row in rows:
         seen = tables[row[0].labels]
         parts = [
             f"{key}={_short(value)}"
-            for key, value in plain_settings(row[0]).items()
+            for key, value in row[0].plain_settings.items()
             if key != "seed" and len(seen[key]) > 1
         ]
         told.append(" ".join(parts))
@@ -247,12 +231,6 @@ def _distinct_settings(rows: Sequence[Sequence[Run]]) -> list[str]:
 def _differing(left: dict[str, Any], right: dict[str, Any]) -> list[str]:
     keys = list(dict.fromkeys([*left, *right]))
     return [key for key in keys if left.get(key) != right.get(key)]
-
-
-@lru_cache(maxsize=8192)
-def _is_in(key: str, groups: tuple[str, ...]) -> bool:
-    """Tell whether the dotted ``key`` is one of ``groups`` or lies below one."""
-    return any(key == group or key.startswith(f"{group}.") for group in groups)
 
 
 def _short(value: Any) -> str:

@@ -1,13 +1,17 @@
 """One run directory as a typed row: labels, settings, first and last scores, per-example counts."""
 
+import hashlib
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fseed.identity import ARM_KEYS, VOLATILE_KEYS
 from fseed.record_schema import check_size, one_line
 from fseed.records import METRICS_FILE, RecordError, RunRecord, is_run_dir, read_metrics
 from fseed.results.examples import Examples, load_examples
@@ -97,6 +101,24 @@ class Run:
         """Return the hashes of code, data, weights and vocabulary."""
         return {name: self.record.provenance.get(name) for name in HASHES}
 
+    @cached_property
+    def plain_settings(self) -> dict[str, Any]:
+        """Return what a baseline must share with its arm: what changes numbers, hashes too."""
+        kept = {key: value for key, value in self.settings.items() if _is_shared(key)}
+        return kept | self.hashes
+
+    @cached_property
+    def kin(self) -> str:
+        """Return a digest of ``plain_settings`` without the seed: rows and baselines share it."""
+        shared = {key: value for key, value in self.plain_settings.items() if key != "seed"}
+        return hashlib.sha256(repr(sorted(shared.items())).encode(errors="replace")).hexdigest()
+
+    @cached_property
+    def sweep_folder(self) -> Path | None:
+        """Return <root>/<sweep> of a run <root>/<sweep>/<task>/<stage>/<arm>/<run>."""
+        path = self.record.path
+        return _sweep_of(os.path.dirname(path)) if is_run_dir(path) else None
+
 
 def load_run(record: RunRecord) -> Run:
     """Turn a record into a row; a finished run whose numbers cannot be used becomes invalid."""
@@ -120,6 +142,19 @@ def config_leaves(config: Mapping[str, Any], *, prefix: str = "") -> Iterator[tu
             yield from config_leaves(value, prefix=f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+@lru_cache(maxsize=8192)
+def _sweep_of(arm_folder: str) -> Path | None:
+    parents = Path(arm_folder).parents
+    return parents[2] if len(parents) > 2 else None
+
+
+@lru_cache(maxsize=8192)
+def _is_shared(key: str) -> bool:
+    """Tell whether a dotted key is none of those that an arm and its baseline may differ in."""
+    groups = VOLATILE_KEYS + ARM_KEYS
+    return not any(key == group or key.startswith(f"{group}.") for group in groups)
 
 
 def tidy_row(run: Run) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""Numbers as records hold them: anything may stand where a number should."""
+"""Values as records hold them: anything may stand where a number or a mapping should."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -21,3 +22,8 @@ def finite_number(value: Any) -> float | None:
     """Return a finite number as a float, None for anything else."""
     number = as_float(value)
     return number if number is not None and math.isfinite(number) else None
+
+
+def as_mapping(value: Any) -> Mapping[str, Any]:
+    """Return a mapping as it is, an empty one for anything else."""
+    return value if isinstance(value, Mapping) else {}

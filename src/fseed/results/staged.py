@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fseed.records import RecordError, is_run_dir
+from fseed.records import RecordError
 from fseed.results.runs import Run
 from fseed.results.staged_files import (
     STAGES,
@@ -39,9 +39,8 @@ def read_sweeps(runs: Sequence[Run]) -> list[StagedSweep]:
 
 
 def sweep_folder(run: Run) -> Path | None:
-    """Return <root>/<sweep> of a run directory <root>/<sweep>/<task>/<stage>/<arm>/<run>."""
-    path = run.record.path
-    return path.parents[3] if is_run_dir(path) and len(path.parents) > 3 else None
+    """Return the folder of the sweep that a run lies in, None for a run that lies elsewhere."""
+    return run.sweep_folder
 
 
 def stage_number(stage: str) -> int:

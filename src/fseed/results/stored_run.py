@@ -1,17 +1,23 @@
-"""A loaded run as bytes and back, exactly: for processes that share the loading, and the cache.
+"""Loaded runs as bytes and back, exactly: for processes that share the loading, and the cache.
 
-One JSON text holds everything but the arrays, whose bytes follow. No pickle: a cache lies beside
-results, which people hand on, and reading it must not be able to run anything.
+The runs of a sweep share nearly everything they record. A batch holds every part that they share
+once, and its runs as positions in the list of parts; read back, they share the parts too, so that
+nobody may change what a record holds. One JSON text has everything but the arrays, whose bytes
+follow. No pickle: a cache lies beside results, which people hand on, and reading it must not be
+able to run anything.
 """
 
 import json
+import marshal
 import sys
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fseed.records import RunRecord
 from fseed.results.answers import Answers
@@ -19,32 +25,107 @@ from fseed.results.examples import Examples
 from fseed.results.runs import Run
 
 _SCALARS = (str, int, float, bool, type(None))
+# of RunRecord: mappings, stored part by part
+_MAPPINGS = ("config", "choices", "provenance", "result", "failure")
+_dump = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def encode_run(run: Run) -> bytes | None:
-    """Return the run as bytes; None when JSON cannot hold a value of its files exactly."""
-    arrays: list[bytes] = []
-    told = _own_fields(run, without=("record", "examples"))
-    told["record"] = _own_fields(run.record, without=()) | {"path": str(run.record.path)}
-    if run.examples is not None:
-        told["examples"] = _encode_arrays(run.examples, arrays)
-    if not _is_plain(told):
-        return None
-    text = json.dumps(told, separators=(",", ":")).encode()
-    return b"".join([len(text).to_bytes(8, "little"), text, *arrays])
+def is_exact(run: Run) -> bool:
+    """Tell whether bytes give the run back as it is.
+
+    Only YAML knows more than JSON: dates, and keys that are no text.
+    """
+    return _is_plain(run.record.config) and _is_plain(run.settings)
 
 
-def decode_run(data: bytes | memoryview) -> Run:
-    """Return the run of ``encode_run``."""
+def encode_runs(runs: Sequence[Run]) -> bytes:
+    """Return a batch of runs as bytes; each must be ``is_exact``."""
+    pool = _Pool()
+    rows = [_encode(run, pool) for run in runs]
+    parts = ",".join(pool.parts)
+    arrays = _dump([[kind, len(data)] for kind, data in pool.arrays])
+    text = f'{{"parts":[{parts}],"arrays":{arrays},"runs":{_dump(rows)}}}'.encode()
+    size = len(text).to_bytes(8, "little")
+    return b"".join([size, text, *(data for _, data in pool.arrays)])
+
+
+def decode_runs(data: bytes | memoryview, paths: Iterable[Path]) -> list[Run]:
+    """Return the runs of ``encode_runs``, which lie in ``paths``."""
     view = memoryview(data)
     end = 8 + int.from_bytes(view[:8], "little")
     told = json.loads(bytes(view[8:end]))
-    record, examples = told.pop("record"), told.pop("examples", None)
-    record["path"] = Path(record["path"])
-    # the names are the same in all runs
-    told["settings"] = {sys.intern(name): value for name, value in told["settings"].items()}
-    whole = _decode_examples(examples, view[end:]) if examples is not None else None
-    return Run(record=RunRecord(**record), examples=whole, **told)
+    # one copy: an array must not keep the file open that it comes from
+    arrays = list(_split_arrays(told["arrays"], bytes(view[end:])))
+    parts = [{sys.intern(name): value for name, value in part.items()} for part in told["parts"]]
+    rows = zip(told["runs"], paths, strict=True)
+    return [_decode(row, path, parts, arrays) for row, path in rows]
+
+
+@dataclass
+class _Pool:
+    """What the runs of a batch share, with its place in the order of appearance."""
+
+    parts: list[str] = field(default_factory=list)  # JSON texts
+    places: dict[bytes, int] = field(default_factory=dict)  # of the parts, by content
+    arrays: dict[tuple[str, bytes], int] = field(default_factory=dict)  # by type and content
+
+    def add(self, part: dict[str, Any]) -> int:
+        """Return the place of a part, a mapping of a few entries."""
+        # a key that is never read back, in a quarter of the time of the JSON text; version 2 knows
+        # no references, so that equal parts give equal bytes
+        key = marshal.dumps(part, 2)
+        place = self.places.setdefault(key, len(self.places))
+        if place == len(self.parts):
+            self.parts.append(_dump(part))
+        return place
+
+    def add_array(self, array: NDArray[Any]) -> int:
+        """Return the place of an array."""
+        return self.arrays.setdefault((array.dtype.str, array.tobytes()), len(self.arrays))
+
+
+def _encode(run: Run, pool: _Pool) -> dict[str, Any]:
+    told = _own_fields(run, without=("record", "settings", "examples"))
+    told["settings"] = [pool.add(dict(group)) for group in _by_section(run.settings)]
+    record = _own_fields(run.record, without=("path", *_MAPPINGS))
+    for name in _MAPPINGS:
+        content = getattr(run.record, name)
+        record[name] = None if content is None else [pool.add({k: v}) for k, v in content.items()]
+    examples = _encode_arrays(run.examples, pool) if run.examples is not None else None
+    return {**told, "record": record, "examples": examples, "kin": run.kin}
+
+
+def _decode(
+    row: dict[str, Any],
+    path: Path,
+    parts: Sequence[Mapping[str, Any]],
+    arrays: Sequence[NDArray[Any]],
+) -> Run:
+    record, examples, kin = row.pop("record"), row.pop("examples"), row.pop("kin")
+    for name in _MAPPINGS:
+        record[name] = _join(record[name], parts) if record[name] is not None else None
+    row["settings"] = _join(row["settings"], parts)
+    if examples is not None:
+        answers = examples["answers"]
+        examples["answers"] = _with_arrays(Answers, answers, arrays) if answers else None
+        examples = _with_arrays(Examples, examples, arrays)
+    run = Run(record=RunRecord(path, **record), examples=examples, **row)
+    # known from the first time; to compute it takes as long as all the rest
+    run.__dict__["kin"] = kin
+    return run
+
+
+def _by_section(settings: Mapping[str, Any]) -> Iterator[Iterator[tuple[str, Any]]]:
+    """Yield the entries of every section, which runs share or do not share as a whole."""
+    for _, entries in groupby(settings.items(), key=lambda entry: entry[0].partition(".")[0]):
+        yield entries
+
+
+def _join(places: Sequence[int], parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    joined: dict[str, Any] = {}
+    for place in places:
+        joined.update(parts[place])
+    return joined
 
 
 def _own_fields(value: Any, *, without: tuple[str, ...]) -> dict[str, Any]:
@@ -52,42 +133,33 @@ def _own_fields(value: Any, *, without: tuple[str, ...]) -> dict[str, Any]:
     return {name: getattr(value, name) for name in names if name not in without}
 
 
-def _encode_arrays(value: Any, arrays: list[bytes]) -> dict[str, Any]:
-    """Return the fields; an array becomes [type, length], and its bytes join ``arrays``."""
+def _encode_arrays(value: Examples | Answers, pool: _Pool) -> dict[str, Any]:
+    """Return the fields; an array becomes [its place]."""
     told = {}
     for name, item in _own_fields(value, without=()).items():
         if isinstance(item, np.ndarray):
-            arrays.append(item.tobytes())
-            told[name] = [item.dtype.str, len(item)]
+            told[name] = [pool.add_array(item)]
         else:
-            told[name] = _encode_arrays(item, arrays) if isinstance(item, Answers) else item
+            told[name] = _encode_arrays(item, pool) if isinstance(item, Answers) else item
     return told
 
 
-def _decode_examples(told: dict[str, Any], data: memoryview) -> Examples:
-    answers = told.pop("answers", None)
-    values, used = _decode_arrays(told, data)
-    if answers is not None:
-        values["answers"] = Answers(**_decode_arrays(answers, data[used:])[0])
-    return Examples(**values)
+def _with_arrays(kind: type, told: Mapping[str, Any], arrays: Sequence[NDArray[Any]]) -> Any:
+    return kind(
+        **{name: arrays[item[0]] if isinstance(item, list) else item for name, item in told.items()}
+    )
 
 
-def _decode_arrays(told: Mapping[str, Any], data: memoryview) -> tuple[dict[str, Any], int]:
-    values: dict[str, Any] = {}
-    used = 0
-    for name, item in told.items():
-        if isinstance(item, list):
-            kind, length = np.dtype(item[0]), item[1]
-            # a copy: the array must not keep the whole cache in memory
-            values[name] = np.frombuffer(data, kind, length, used).copy()
-            used += length * kind.itemsize
-        else:
-            values[name] = item
-    return values, used
+def _split_arrays(listing: Sequence[Sequence[Any]], data: bytes) -> Iterator[NDArray[Any]]:
+    start = 0
+    for kind, size in listing:
+        dtype = np.dtype(kind)
+        yield np.frombuffer(data, dtype, size // dtype.itemsize, start)
+        start += size
 
 
 def _is_plain(value: Any) -> bool:
-    """Tell whether JSON gives the value back as it is; YAML also knows dates and other keys."""
+    """Tell whether JSON gives the value back as it is."""
     kind = type(value)
     if kind is dict:
         return all(type(key) is str for key in value) and all(map(_is_plain, value.values()))

@@ -16,7 +16,6 @@ from fseed.results.formats import (
     ITEMS_MARK,
     MISSING,
     evidence_cells,
-    headings,
     paired_cells,
     run_cells,
     seed_words,
@@ -66,7 +65,7 @@ def build_console(file: IO[str] | None = None, *, width: int | None = None) -> C
 
 def print_collection(collection: Collection, console: Console, *, show_runs: bool) -> None:
     """Print headings, paired tables, runs on request, alarms and the failure list."""
-    for line in headings(collection):
+    for line in collection.headings:
         console.print(line, soft_wrap=True)
     _print_paired(collection, console)
     _print_summaries(collection, console)
@@ -78,7 +77,7 @@ def print_collection(collection: Collection, console: Console, *, show_runs: boo
 
 def render_markdown(collection: Collection) -> str:
     """Return headings, the paired tables in full, alarms and failures as Markdown."""
-    parts = ["\n".join(f"- {line}" for line in headings(collection))]
+    parts = ["\n".join(f"- {line}" for line in collection.headings)]
     for caption, rows in tables_of(collection.comparisons):
         parts.append(f"**{caption}**")
         has_controls = any(row.control != "none" for row in rows)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from fseed.results.collection import Collection, collect_runs
+from fseed.results.html.sections import runs
 from fseed.results.html.sections.paired import paired_table, render_table
 from fseed.results.html.sections.published import PublishedTable, audit_tables, render_published
 from fseed.results.html.sections.reading import render_reading
@@ -74,6 +75,20 @@ def test_all_runs_are_listed_and_shared_columns_told_once(report: Collection) ->
     assert ids == {str(run.run_id) for run in report.runs}
     failed = next(line for line in lines if "raw_l6" in line.text)
     assert failed.find("td")[heads.index("Score, %")].text == "not recorded"
+
+
+def test_a_long_list_begins_with_what_failed_and_tells_the_rest(
+    report: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_NUM_LISTED", 3)
+    section = parse(render_runs(report))
+    lines = section.one("tbody").find("tr")
+    assert len(lines) == 3
+    assert "failed" in lines[0].text
+    told = [node.text for node in section.find("p")]
+    assert told[0].startswith(f"{len(report.runs) - 3} more runs left out of this list")
+    assert "runs.csv and runs.parquet" in told[0]
+    assert told[1].startswith("Every run listed: ")
 
 
 def test_commands_are_listed_once_as_they_can_be_typed(report: Collection) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fseed.results.collection import Collection
-from fseed.results.formats import headings, seed_words
+from fseed.results.formats import seed_words
 from fseed.results.html.headlines import Headline, build_headline, lead_number
 from fseed.results.html.markup import Html, element, join
 from fseed.results.html.sections.curves import render_curves
@@ -57,7 +57,7 @@ def _head(title: str) -> Html:
 def _header(collection: Collection, title: str) -> Html:
     """Return the title and what everything below rests on: models, data, runs."""
     facts = []
-    for line in headings(collection):
+    for line in collection.headings:
         name, _, text = line.partition(": ") if ": " in line else line.partition("  ")
         facts.append(Html(element("dt", " ".join(name.split())) + element("dd", text)))
     kicker = element("p", "Future-Seed against plain training", class_="kicker")

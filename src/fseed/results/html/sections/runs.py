@@ -12,6 +12,7 @@ from fseed.results.runs import Run
 from fseed.results.scalars import finite_number
 
 _NUM_SHOWN = 20  # alarms that are not folded away
+_NUM_LISTED = 500  # runs; a browser takes seconds for a table of ten thousand
 _ID_LENGTH = 10  # characters of a hash that are shown
 # always shown, also where all runs agree
 _KEPT = ("Arm", "Seed", "Status", "Run")
@@ -41,19 +42,26 @@ def render_failures(collection: Collection) -> Html:
 
 
 def render_runs(collection: Collection) -> Html:
-    """Return all runs with their hashes and commands; columns in which all agree are told once."""
+    """Return the runs with their hashes and commands; columns in which all agree are told once.
+
+    A list of bounded size begins with the runs that give no number, and says what it leaves out.
+    """
     if not collection.runs:
         return element("p", "No runs were found.", class_="soft")
-    commands = commands_of(collection.runs)
-    rows, shared = fold_shared([_run_cells(run, commands) for run in _ordered(collection.runs)])
-    told = element("p", "Every run: ", _tell_shared(shared), ".") if shared else None
+    # stable: the order stays but for those that give no number
+    ordered = sorted(_ordered(collection.runs), key=lambda run: run.status == "finished")
+    chosen, num_more = ordered[:_NUM_LISTED], len(ordered[_NUM_LISTED:])
+    commands = commands_of(chosen)
+    rows, shared = fold_shared([_run_cells(run, commands) for run in chosen])
+    every = "Every run listed: " if num_more else "Every run: "
+    told = element("p", every, _tell_shared(shared), ".") if shared else None
     names = list(rows[0])
-    table = render_plain_table(names, [list(row.values()) for row in rows], label="all runs")
+    table = render_plain_table(names, [list(row.values()) for row in rows], label="runs")
     summary = element("summary", f"List of {count(len(rows), 'run')}")
     listed = [element("li", element("code", command)) for command in commands]
     heading = element("h3", "Commands")
     commands_list = [heading, element("ol", *listed, class_="commands")] if listed else []
-    return join([told, element("details", summary, table), *commands_list])
+    return join([_tell_more(num_more), told, element("details", summary, table), *commands_list])
 
 
 def commands_of(runs: Sequence[Run]) -> dict[str, int]:
@@ -77,6 +85,16 @@ def fold_shared(
     }
     kept = [{name: value for name, value in row.items() if name not in shared} for row in rows]
     return kept, shared
+
+
+def _tell_more(num_more: int) -> Html | None:
+    if num_more == 0:
+        return None
+    text = (
+        f"{count(num_more, 'more run')} left out of this list, which begins with the runs that "
+        "give no number: runs.csv and runs.parquet beside this report hold them all."
+    )
+    return element("p", text, class_="soft small")
 
 
 def _ordered(runs: Sequence[Run]) -> list[Run]:

@@ -1,0 +1,66 @@
+"""Results of long computations, kept for the next time under a digest of all they depend on.
+
+What a digest stands for cannot change, so that nothing kept is ever out of date: a result whose
+inputs are no longer there is dropped. Plain JSON: reading it cannot run anything.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from fseed.atomic import write_text_atomic
+from fseed.results.scalars import finite_number
+
+MEMO_NAME = "collect-memo.json"
+
+
+class Memo:
+    """Lists of numbers by digest; without a file they are kept as long as the object."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        """Read what is kept in ``path``; what is damaged is computed anew."""
+        self._path = path
+        self._written = _read(path) if path is not None else {}
+        self._known = dict(self._written or {})
+        self._used: dict[str, list[float]] = {}
+
+    def recall(self, key: str) -> list[float] | None:
+        """Return the numbers kept under a key, None where there are none."""
+        found = self._known.get(key)
+        if found is not None:
+            self._used[key] = found
+        return found
+
+    def keep(self, key: str, numbers: list[float]) -> None:
+        """Keep finite numbers for the next time."""
+        self._known[key] = self._used[key] = numbers
+
+    def save(self) -> None:
+        """Write what was used since the file was read; a folder that cannot be written has none."""
+        if self._path is None or self._used == self._written:
+            return
+        try:
+            write_text_atomic(self._path, json.dumps(self._used))
+        except OSError:
+            return
+        self._written = dict(self._used)
+
+
+def _read(path: Path) -> dict[str, list[float]] | None:
+    """Return what a file keeps; None, and a note, when it is damaged."""
+    try:
+        told: Any = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError, RecursionError):
+        told = None
+    if not isinstance(told, dict) or not all(map(_is_numbers, told.values())):
+        print(f"fseed.collect: {path} is damaged: its results are computed anew", file=sys.stderr)
+        return None
+    return told
+
+
+def _is_numbers(value: object) -> bool:
+    is_list = isinstance(value, list)
+    return is_list and all(finite_number(entry) is not None for entry in value)
