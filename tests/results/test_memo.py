@@ -16,7 +16,17 @@ def test_what_was_used_is_kept_and_the_rest_dropped(tmp_path: Path) -> None:
     assert second.recall("a") == [0.1, -2.5]
     assert second.recall("c") is None
     second.save()
-    assert json.loads(path.read_text()) == {"a": [0.1, -2.5]}
+    assert json.loads(path.read_text().split("\n", 1)[1]) == {"a": [0.1, -2.5]}
+
+
+def test_a_changed_digit_is_damage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "memo.json"
+    memo = Memo(path)
+    memo.keep("a", [0.125])
+    memo.save()
+    path.write_text(path.read_text().replace("0.125", "0.175"))
+    assert Memo(path).recall("a") is None
+    assert "damaged" in capsys.readouterr().err
 
 
 def test_nothing_to_keep_writes_nothing(tmp_path: Path) -> None:

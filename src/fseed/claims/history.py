@@ -84,12 +84,9 @@ class History:
         return None
 
     def has_earlier(self, commit: Commit) -> bool:
-        """Tell whether the history reaches back beyond ``commit``; not so in a shallow clone."""
-        try:
-            self._git("rev-parse", "--verify", "--quiet", f"{commit.name}^1")
-        except NoHistory:
-            return False
-        return True
+        """Tell whether any commit is older than ``commit``; none is in a shallow clone of it."""
+        dates = self._git("log", "--format=%ct", "HEAD").split()
+        return min(map(int, dates)) < commit.time.timestamp()
 
     def _content(self, commit: str) -> Mapping[str, Any] | None:
         """Return the experiments of a commit's manifest, None where it cannot be read."""
@@ -150,7 +147,9 @@ def held_keys(entry: Any) -> dict[str, Any] | None:
     """Return what of an entry must not change; None for what is no entry."""
     if not isinstance(entry, Mapping):
         return None
-    return {key: entry.get(key, default) for key, default in HELD.items()}
+    told = {key: entry.get(key, default) for key, default in HELD.items()}
+    # another way to fold the lines of a text is no other text
+    return {k: " ".join(v.split()) if isinstance(v, str) else v for k, v in told.items()}
 
 
 def _check_one(history: History, experiment: Experiment, start: datetime) -> Finding | None:

@@ -28,23 +28,33 @@ def beside(work: Callable[[], Result], *, num_runs: int) -> Callable[[], Result]
         return work
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send, args=(work, sender), daemon=True)
-    process.start()
+    process = context.Process(target=_send, args=(work, receiver, sender), daemon=True)
+    try:
+        process.start()
+    except OSError:
+        # no room for another process
+        return work
     sender.close()
 
     def wait() -> Result:
         try:
             (result,) = receiver.recv()
-        except EOFError:
+        except (EOFError, OSError):
+            # OSError: killed in the middle of its answer
             return work()
         finally:
+            receiver.close()
+            # done, or it would wait for ever to be read: this process was interrupted
+            process.terminate()
             process.join()
         return result
 
     return wait
 
 
-def _send(work: Callable[[], Any], sender: Connection) -> None:
+def _send(work: Callable[[], Any], receiver: Connection, sender: Connection) -> None:
+    # held open here, it would keep this copy waiting after its parent was killed
+    receiver.close()
     try:
         sender.send((work(),))
     except BaseException:

@@ -38,6 +38,7 @@ _SIZES = "<QQ"  # bytes of the head, bytes of the list of entries
 _CODE = (
     *("identity.py", "record_schema.py", "records.py", "results/runs.py"),
     *("results/examples.py", "results/answers.py", "results/stored_run.py"),
+    "results/scalars.py",
 )
 # below this a second process costs more than it saves
 _MIN_PARALLEL = 300
@@ -212,7 +213,8 @@ def _signature(folder: str) -> str:
             files = [(file.name, file.stat()) for file in found if file.name[0] != "."]
     except OSError:
         return ""
-    return "|".join(
+    # no file name holds a slash
+    return "/".join(
         f"{name} {told.st_size} {told.st_mtime_ns} {told.st_ctime_ns} {told.st_ino}"
         for name, told in sorted(files, key=lambda file: file[0])
     )
@@ -220,7 +222,7 @@ def _signature(folder: str) -> str:
 
 def _newest(signature: str) -> float:
     """Return the latest time of change in a signature, in seconds; infinity without files."""
-    times = [int(file.rsplit(" ", 3)[1]) for file in signature.split("|") if file]
+    times = [int(file.rsplit(" ", 3)[1]) for file in signature.split("/") if file]
     return max(times, default=sys.maxsize * 10**9) / 1e9
 
 

@@ -6,6 +6,7 @@ inputs are no longer there is dropped. Plain JSON: reading it cannot run anythin
 
 import json
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ class Memo:
         if self._path is None or self._used == self._written:
             return
         try:
-            write_text_atomic(self._path, json.dumps(self._used))
+            text = json.dumps(self._used)
+            write_text_atomic(self._path, f"{zlib.crc32(text.encode())}\n{text}")
         except OSError:
             return
         self._written = dict(self._used)
@@ -50,7 +52,8 @@ class Memo:
 def _read(path: Path) -> dict[str, list[float]] | None:
     """Return what a file keeps; None, and a note, when it is damaged."""
     try:
-        told: Any = json.loads(path.read_bytes())
+        checksum, _, text = path.read_bytes().partition(b"\n")
+        told: Any = json.loads(text) if checksum == b"%d" % zlib.crc32(text) else None
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError, RecursionError):

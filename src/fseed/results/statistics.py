@@ -102,11 +102,11 @@ def crossed_bootstrap(
     run. All rows share the draws. Conservative: an interval tends to be wider than it need be.
     The interval of a row does not depend on the other rows, to the last bit.
     """
-    values, weights = _on_grid(_finite(differences, num_axes=3)), _finite(units, num_axes=1)
+    values, weights = _finite(differences, num_axes=3), _finite(units, num_axes=1)
     num_rows, num_seeds, num_items = values.shape
     if weights.shape != (num_items,) or weights.sum() <= 0:
         raise ValueError(f"units {weights.shape} do not fit differences {values.shape}")
-    flat = values.reshape(num_rows * num_seeds, num_items).T
+    flat = _on_grid(values).reshape(num_rows * num_seeds, num_items).T
     draws = np.empty((num_draws, num_rows))
     chunk = max(1, _CHUNK_ENTRIES // num_items)
     for start in range(0, num_draws, chunk):
