@@ -7,7 +7,7 @@ import pytest
 
 from fseed import identity
 from fseed.config.rules import leaves
-from fseed.config.schema import RunConfig, SweepConfig
+from fseed.config.schema import LauncherConfig, RunConfig, SweepConfig
 from fseed.identity import (
     ARM_KEYS,
     CODE_PARTS,
@@ -29,6 +29,7 @@ HASHES = Hashes(data="d", weights=None, vocabulary=None, code="c")
 VOLATILE = {
     *("output.root", "output.save_weights", "output.keep_checkpoint", "logger.kind"),
     *(f"sweep.{field.name}" for field in fields(SweepConfig)),
+    *(f"launcher.{field.name}" for field in fields(LauncherConfig)),
     *("data.root", "weights", "model.weights", "model.vocab_file"),
     *("model.needs_weights", "model.allow_above_uniform", "fs.allow_noop"),
     *("trainer.num_threads", "trainer.progress", "budget.checkpoint_every_steps"),

@@ -35,13 +35,13 @@ UNREAD_BY_CONTROL: Mapping[str, tuple[str, ...]] = {
 
 # what cannot change a number, or is replaced by the hash of what it points to
 VOLATILE_KEYS = (
-    *("output", "logger", "sweep", "weights"),
+    *("output", "logger", "sweep", "launcher", "weights"),
     *("data.root", "model.weights", "model.vocab_file"),
     *("model.needs_weights", "model.allow_above_uniform"),
     *("trainer.num_threads", "trainer.progress", "budget.checkpoint_every_steps"),
 )
 
-# of config/schema; ``sweep`` and ``output`` hold volatile sections alone
+# of config/schema; ``sweep``, ``launcher`` and ``output`` hold volatile sections alone
 _SCHEMA_PARTS = ("root", "task", "model", "future_seed", "training")
 
 # source that can change a number; the rest only plans, records and reports

@@ -61,6 +61,16 @@ from tests.configs import build_config
         ),
         ({"budget__test": True, "data__num_test": 0}, "scores the test split, and data.num_test=0"),
         ({"trainer__micro_batch_size": 0}, "trainer.micro_batch_size=0: must be above 0"),
+        ({"trainer__devices": 0}, "trainer.devices=0: must be above 0"),
+        ({"trainer__strategy": "fsdp2"}, "strategy=fsdp2 shares a run between devices"),
+        (
+            {"trainer__devices": 5, "budget__batch_size": 4},
+            "trainer.devices=5 leaves a device without an example of budget.batch_size=4",
+        ),
+        (
+            {"trainer__devices": 2, "control__kind": "shuffled_state"},
+            "states never leave a device: trainer.devices=2 must be 1",
+        ),
         (
             {"trainer__micro_batch_size": 17, "budget__batch_size": 16},
             "trainer.micro_batch_size=17 is more than budget.batch_size=16",

@@ -14,6 +14,7 @@ from fseed.config.rules.training import (
     check_backend,
     check_batch,
     check_budget,
+    check_devices,
     check_micro_batch,
     smallest_part,
 )
@@ -44,6 +45,7 @@ def check_values(config: RunConfig) -> None:
     check_weights(config)
     check_control(config)
     check_micro_batch(config)
+    check_devices(config)
     check_backend(config)
     check_logger(config)
 

@@ -3,7 +3,14 @@
 import math
 from importlib.util import find_spec
 
-from fseed.config.schema import Accelerator, Backend, ControlKind, Precision, RunConfig
+from fseed.config.schema import (
+    Accelerator,
+    Backend,
+    ControlKind,
+    ParallelStrategy,
+    Precision,
+    RunConfig,
+)
 from fseed.errors import UserError
 
 CUDA_HEAD_SIZE = 64  # the only one of wkv_backend=cuda
@@ -47,6 +54,28 @@ def check_micro_batch(config: RunConfig) -> None:
             "control=shuffled_state takes the state of another sample of the batch, and "
             f"trainer.micro_batch_size={size} leaves a sample of budget.batch_size={batch_size} "
             "alone; use a larger one, or null"
+        )
+
+
+def check_devices(config: RunConfig) -> None:
+    """Raise UserError for devices that a batch cannot be shared by."""
+    trainer, batch_size = config.trainer, config.budget.batch_size
+    if trainer.devices == 1:
+        if trainer.strategy is not ParallelStrategy.auto:
+            raise UserError(
+                f"trainer.strategy={trainer.strategy.value} shares a run between devices, and "
+                "trainer.devices=1; raise it, or use trainer.strategy=auto"
+            )
+        return
+    if batch_size < trainer.devices:
+        raise UserError(
+            f"trainer.devices={trainer.devices} leaves a device without an example of "
+            f"budget.batch_size={batch_size}; lower trainer.devices"
+        )
+    if config.control.kind is ControlKind.shuffled_state:
+        raise UserError(
+            "control=shuffled_state takes the state of another sample of the batch, and states "
+            f"never leave a device: trainer.devices={trainer.devices} must be 1"
         )
 
 

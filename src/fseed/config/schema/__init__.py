@@ -12,6 +12,7 @@ type is an error before anything else happens.
 | ``future_seed`` | ``fs``, ``fs_variant``, ``alpha``, ``schedule``, ``control`` |
 | ``training`` | ``budget``, ``optim``, ``trainer`` |
 | ``sweep`` | ``sweep`` |
+| ``launcher`` | ``launcher`` |
 | ``output`` | ``output``, ``logger`` |
 """
 
@@ -27,6 +28,7 @@ from fseed.config.schema.future_seed import (
     ScheduleKind,
     VariantConfig,
 )
+from fseed.config.schema.launcher import LauncherConfig
 from fseed.config.schema.model import ModelConfig, TokenizerKind
 from fseed.config.schema.output import LoggerConfig, LoggerKind, OutputConfig
 from fseed.config.schema.root import RunConfig
@@ -37,6 +39,7 @@ from fseed.config.schema.training import (
     Backend,
     BudgetConfig,
     OptimConfig,
+    ParallelStrategy,
     Precision,
     TrainerConfig,
 )
@@ -52,6 +55,7 @@ __all__ = [
     "DataConfig",
     "FutureSeedConfig",
     "Gate",
+    "LauncherConfig",
     "LoggerConfig",
     "LoggerKind",
     "MbppConfig",
@@ -60,6 +64,7 @@ __all__ = [
     "Norm",
     "OptimConfig",
     "OutputConfig",
+    "ParallelStrategy",
     "Precision",
     "RunConfig",
     "ScheduleConfig",

@@ -11,6 +11,7 @@ from fseed.config.schema.future_seed import (
     ScheduleConfig,
     VariantConfig,
 )
+from fseed.config.schema.launcher import LauncherConfig
 from fseed.config.schema.model import ModelConfig
 from fseed.config.schema.output import LoggerConfig, OutputConfig
 from fseed.config.schema.sweep import SweepConfig
@@ -38,5 +39,6 @@ class RunConfig:
     optim: OptimConfig = MISSING
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
+    launcher: LauncherConfig = field(default_factory=LauncherConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
     output: OutputConfig = field(default_factory=OutputConfig)

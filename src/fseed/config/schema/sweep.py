@@ -27,6 +27,7 @@ class SweepConfig:
     stage: str = "plain"  # label in records and tables
     baseline: BaselineRule = BaselineRule.auto
     dry_run: bool = False  # print the plan, run nothing
+    max_hours: float | None = None  # refuse to start what is estimated to take longer
     diff_against: str | None = None  # folder of an earlier sweep: print what changes against it
     # of a staged sweep (hydra/sweeper=staged, or sweep=staged for short)
     rule: StageRule = StageRule.race

@@ -30,6 +30,14 @@ class Backend(Enum):
     reference = "reference"
 
 
+class ParallelStrategy(Enum):
+    """How several devices share a run."""
+
+    auto = "auto"  # ddp where there are several
+    ddp = "ddp"  # all weights on every device, gradients averaged
+    fsdp2 = "fsdp2"  # weights, gradients and AdamW states in parts, a layer whole while it computes
+
+
 @dataclass
 class BudgetConfig:
     """What every arm of a comparison spends, and when it is scored."""
@@ -67,6 +75,9 @@ class TrainerConfig:
     accelerator: Accelerator = Accelerator.cpu
     precision: Precision = Precision.float32
     wkv_backend: Backend = Backend.auto
-    micro_batch_size: int | None = None  # examples a backward pass; null: the whole batch
-    num_threads: int | None = None  # CPU threads; null: all cores
+    micro_batch_size: int | None = None  # examples a backward pass; null: the device's whole share
+    devices: int = 1  # of this machine, that share each batch of a run
+    strategy: ParallelStrategy = ParallelStrategy.auto
+    activation_checkpointing: bool = False  # compute each layer twice, keep its inputs alone
+    num_threads: int | None = None  # CPU threads of a process (one a device); null: all cores
     progress: bool = True
