@@ -70,6 +70,14 @@ def test_tied_head_loads(tmp_path: Path) -> None:
     assert model.head.weight.data_ptr() != model.emb.weight.data_ptr()
 
 
+@pytest.mark.parametrize("shards", [1, 2, 3])
+def test_a_head_of_its_own_wins_over_a_tied_one_in_any_order(tmp_path: Path, shards: int) -> None:
+    tensors = hugging_face_weights(sample_weights())
+    config = {"tie_word_embeddings": True}
+    folder = write_folder(tmp_path / "w", dict(tensors), shards=shards, config=config)
+    assert torch.equal(load_model(folder).head.weight, tensors["lm_head.weight"])
+
+
 def test_unused_value_residual_of_layer_0_is_dropped(tmp_path: Path) -> None:
     weights = sample_weights()
     unused = {f"blocks.0.att.{name}": torch.ones(1, 1, 48) for name in ("v0", "v1", "v2")}

@@ -70,6 +70,17 @@ def test_bf16_training_stays_as_near_to_float32_as_the_plain_backend(backend: st
 
 
 @pytest.mark.parametrize("backend", ["triton", "cuda"])
+def test_layers_computed_again_have_the_same_gradients(backend: str):
+    model, fs = build(backend)
+    with torch.autocast("cuda", torch.bfloat16):
+        kept = outputs_and_gradients(run, model, fs)
+        model.recompute_layers()
+        again = outputs_and_gradients(run, model, fs)
+    assert kept.keys() == again.keys()
+    assert [name for name, value in kept.items() if not torch.equal(again[name], value)] == []
+
+
+@pytest.mark.parametrize("backend", ["triton", "cuda"])
 def test_compilation_has_no_break_and_changes_no_digit_of_a_kernel(backend: str):
     model, fs = build(backend)
     with torch.autocast("cuda", torch.bfloat16):

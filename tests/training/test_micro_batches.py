@@ -7,6 +7,7 @@ from fseed.models.prompt_answer import PromptAnswer
 from fseed.records import read_run
 from fseed.tasks.base import Objective
 from fseed.training.batches import collate
+from fseed.training.distributed import Ranks
 from fseed.training.micro_batches import split_batch, take_samples
 from fseed.training.module import FutureSeedModule
 from fseed.training.objectives import Learner
@@ -46,6 +47,37 @@ def test_the_whole_batch_is_left_as_it_is(size):
     ((part, share),) = split_batch(BATCH, size=size)
     assert part is BATCH
     assert share == 1
+
+
+@pytest.mark.parametrize(("world", "size"), [(2, None), (3, None), (2, 1), (3, 1), (5, 2)])
+def test_ranks_take_every_sample_once_and_weigh_them_as_one_device_does(world, size):
+    shares = [split_batch(BATCH, size=size, ranks=Ranks(rank, world)) for rank in range(world)]
+    taken = [
+        key for parts in shares for part, weight in parts if weight for key in part.noise_keys or ()
+    ]
+    assert taken == [5, 6, 7, 8, 9]
+    # gradients of ranks are averaged
+    weights = [weight for parts in shares for _, weight in parts]
+    assert sum(weights) / world == pytest.approx(1)
+    num_tokens = int(shares[0][0][0].answer_lengths.sum())
+    assert weights[0] == pytest.approx(num_tokens / 19 * world)
+    # sharded layers are called equally often on all ranks, answers included
+    assert len({len(parts) for parts in shares}) == 1
+    assert all(part.answer.shape[1] >= 2 for parts in shares for part, _ in parts)
+
+
+def test_parts_of_one_rank_are_those_of_a_run_without_ranks():
+    for (part, weight), (other, share) in zip(
+        split_batch(BATCH, size=2), split_batch(BATCH, size=2, ranks=Ranks(0, 1)), strict=True
+    ):
+        assert weight == share
+        assert torch.equal(part.prompt, other.prompt)
+
+
+def test_answers_of_one_token_stay_as_short_as_they_are():
+    batch = build_batch([4, 5], [1, 1])
+    ((part, _),) = split_batch(batch, size=None, ranks=Ranks(1, 2))
+    assert part.answer.shape == (1, 1)
 
 
 @pytest.mark.parametrize("repeat_prompt", [False, True])

@@ -5,8 +5,6 @@ the right names, shapes and types, and nothing of a file is ever executed.
 """
 
 import json
-import pickle
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,14 +15,8 @@ from torch import Tensor, nn
 
 from fseed.atomic import replacing
 from fseed.errors import UserError
-from fseed.models.checkpoint_header import (
-    find_weight_files,
-    is_tied,
-    is_zip,
-    read_folder_config,
-    read_shape,
-)
-from fseed.models.checkpoint_names import UNUSED_NAMES, Layout, Translation, translate_name
+from fseed.models.checkpoint_header import read_shape
+from fseed.models.checkpoint_stream import put_parameter, stream_tensors
 from fseed.models.future_seed import FutureSeed, FutureSeedOptions
 from fseed.models.rwkv7 import RWKV7
 from fseed.models.shape import RWKV7Shape
@@ -39,14 +31,34 @@ def load_model(path: str | Path, *, dtype: torch.dtype = torch.float32) -> RWKV7
     Raises:
         UserError: if the checkpoint is missing, unreadable, incomplete or of another architecture.
     """
-    shape = RWKV7Shape(**read_shape(path))
-    # every parameter comes from the file: on "meta" none is allocated or initialised first
-    with torch.device("meta"):
-        model = RWKV7(shape)
-    # a copy: tensors of a memory-mapped file must not become parameters
-    tensors = {name: t.to(dtype, copy=True) for name, t in _read_tensors(Path(path)).items()}
-    model.load_state_dict(tensors, strict=True, assign=True)
+    model = empty_model(path)
+    fill_model(model, path, dtype=dtype)
     return model
+
+
+def empty_model(path: str | Path) -> RWKV7:
+    """Return the backbone of a checkpoint without its numbers, on the meta device.
+
+    Raises:
+        UserError: as ``load_model``.
+    """
+    shape = RWKV7Shape(**read_shape(path))
+    with torch.device("meta"):
+        return RWKV7(shape)
+
+
+def fill_model(model: RWKV7, path: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
+    """Give an empty model the numbers of a checkpoint, one tensor after the other.
+
+    The file is mapped, and its pages are given back tensor by tensor: at no time does the process
+    hold more than the parameters and one tensor. A parameter that is sharded (FSDP2) gets the part
+    of this rank.
+    """
+    missing = set(model.state_dict())
+    for name, tensor in stream_tensors(path):
+        missing.discard(name)
+        put_parameter(model, name, tensor, dtype=dtype)
+    assert not missing, missing  # the header was checked before
 
 
 def load_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -58,7 +70,7 @@ def load_state_dict(path: str | Path) -> dict[str, Tensor]:
         UserError: if the checkpoint is missing, unreadable, incomplete or of another architecture.
     """
     read_shape(path)
-    return _read_tensors(Path(path))
+    return {name: tensor.clone() for name, tensor in stream_tensors(path)}
 
 
 def save_pth(model: nn.Module, path: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
@@ -138,40 +150,3 @@ def _plain_tensors(module: nn.Module, *, dtype: torch.dtype) -> dict[str, Tensor
         name: tensor.detach().to("cpu", dtype, copy=True).contiguous()
         for name, tensor in module.state_dict().items()
     }
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    raw: dict[str, Tensor] = {}
-    for file in find_weight_files(path):
-        raw |= _read_file(file)
-    tensors: dict[str, Tensor] = {}
-    for name, tensor in raw.items():
-        translations = translate_name(name)
-        if not translations:
-            tensors[name] = tensor
-        for part in translations:
-            tensors[part.name] = _to_official(tensor, part)
-    if path.is_dir() and is_tied(read_folder_config(path)):
-        tensors.setdefault("head.weight", tensors["emb.weight"])
-    return {name: tensor for name, tensor in tensors.items() if name not in UNUSED_NAMES}
-
-
-def _read_file(path: Path) -> Mapping[str, Tensor]:
-    try:
-        if is_zip(path):
-            return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-        return load_file(path)
-    except (OSError, RuntimeError, ValueError, pickle.UnpicklingError, SafetensorError) as error:
-        raise UserError(f"weights {path} cannot be read: {error}") from error
-
-
-def _to_official(tensor: Tensor, part: Translation) -> Tensor:
-    match part.layout:
-        case Layout.same:
-            return tensor
-        case Layout.transposed:
-            return tensor.t().contiguous()
-        case Layout.vector:
-            return tensor.reshape(1, 1, -1)
-        case Layout.packed_row:
-            return tensor.reshape(6, -1)[part.row].reshape(1, 1, -1)

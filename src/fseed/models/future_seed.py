@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from fseed.errors import UserError
 from fseed.models.controls import LearnedState, random_state_like
+from fseed.models.sharded import whole
 from fseed.ops.carried_state import CarriedState
 
 
@@ -167,11 +168,15 @@ class FutureSeed(nn.Module):
                 return logit.sigmoid()
 
     def gate_values(self) -> list[float]:
-        """Return strength times gate of every seeded layer: without input, mean over heads."""
+        """Return strength times gate of every seeded layer: without input, mean over heads.
+
+        Where the gates are sharded, every rank must call this.
+        """
         with torch.no_grad():
-            gates = self.gate_logit if self.options.gate == "raw" else self.gate_logit.sigmoid()
+            logit = whole(self.gate_logit)
+            gates = logit if self.options.gate == "raw" else logit.sigmoid()
             if self.options.gate == "head":
-                gates = gates * self.head_logit.sigmoid().mean(1)
+                gates = gates * whole(self.head_logit).sigmoid().mean(1)
             if self.options.gate == "inputgate":
-                gates = (self.gate_logit + self.input_bias).sigmoid()
+                gates = (logit + whole(self.input_bias)).sigmoid()
             return (gates * gates.new_tensor(self.strengths)).tolist()

@@ -8,7 +8,8 @@ import math
 import torch
 from torch import Generator, Tensor, nn
 
-from fseed.models.rwkv7 import RWKV7, Block
+from fseed.models.layers import Block
+from fseed.models.rwkv7 import RWKV7
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ import ast
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
@@ -122,13 +123,21 @@ def build_tokenizer(kind: TokenizerKind, *, vocab_file: str | None = None) -> To
         UserError: if the vocabulary is missing or malformed, or given for the byte tokenizer.
     """
     if kind is TokenizerKind.world:
-        return load_world_tokenizer(find_world_vocabulary(vocab_file))
+        path = find_world_vocabulary(vocab_file).resolve()
+        told = path.stat()
+        return _load_unchanged(path, told.st_ino, told.st_size, told.st_mtime_ns)
     if vocab_file is not None:
         raise UserError(
             f"model.vocab_file={vocab_file} has no use with model.tokenizer=byte\n"
             "leave it unset, or choose model.tokenizer=world"
         )
     return ByteTokenizer()
+
+
+@lru_cache(maxsize=1)
+def _load_unchanged(path: Path, inode: int, size: int, changed_ns: int) -> WorldTokenizer:
+    """Return the tokenizer of a file, the same one to every run until the file changes."""
+    return load_world_tokenizer(path)
 
 
 def find_world_vocabulary(vocab_file: str | None = None) -> Path:

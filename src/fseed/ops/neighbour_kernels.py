@@ -241,12 +241,12 @@ def _keep_wkv7_inputs(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 
 
 def _differentiate_wkv7_inputs(ctx: Any, *gradients: Tensor | None) -> tuple:
-    k, _, *parameters, v, _, _, v0 = ctx.saved_tensors
+    # asked for once: under activation checkpointing each access computes the layer again
+    saved = ctx.saved_tensors
+    k, _, *parameters, v, _, _, v0 = saved
     *given, dv = [torch.zeros_like(k) if g is None else g.contiguous() for g in gradients]
     dv = None if v is None else dv
-    sums, dk, da_low, *of_value = wkv7_inputs_backward(
-        *ctx.saved_tensors, *given, dv, ctx.head_size
-    )
+    sums, dk, da_low, *of_value = wkv7_inputs_backward(*saved, *given, dv, ctx.head_size)
     if v is None:
         of_vectors = (*split_sums(sums, *parameters), None, None, None, None)
     else:
@@ -314,8 +314,9 @@ def _keep_mix_output(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 
 
 def _differentiate_mix_output(ctx: Any, dout: Tensor) -> tuple:
-    *activations, sums = mix_output_backward(*ctx.saved_tensors, dout.contiguous(), ctx.eps)
-    return *activations, *split_sums(sums, *ctx.saved_tensors[5:]), None
+    saved = ctx.saved_tensors
+    *activations, sums = mix_output_backward(*saved, dout.contiguous(), ctx.eps)
+    return *activations, *split_sums(sums, *saved[5:]), None
 
 
 mix_output.register_autograd(_differentiate_mix_output, setup_context=_keep_mix_output)

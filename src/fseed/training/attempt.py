@@ -1,67 +1,86 @@
 """One try at a run: its parts built, its records rewound to the last checkpoint, its training."""
 
-import logging
-import warnings
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import lightning as L
-import torch
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-from fseed.config.schema import Accelerator, BudgetConfig, LoggerKind, Precision, RunConfig
+from fseed.config.schema import BudgetConfig, LoggerKind
 from fseed.errors import RunInterrupted, UserError
 from fseed.models.checkpoint_header import weights_fingerprint
 from fseed.models.tokenizer import build_tokenizer
 from fseed.planned_run import PlannedRun
 from fseed.tasks.loading import TaskData, score_baselines
 from fseed.tasks.registry import get_task
-from fseed.training.build import build_future_seed, build_model, choose_backend
+from fseed.training.build import build_learner, choose_backend
 from fseed.training.callbacks import (
     EvaluateSplit,
     RecordSteps,
     SaveCheckpoint,
     StopWhenAsked,
-    read_checkpoint_step,
     score_split,
     uniform_loss,
 )
+from fseed.training.checkpoint_file import Start, find_start
 from fseed.training.data_module import RunDataModule, load_examples
+from fseed.training.distributed import ALONE, Ranks
+from fseed.training.distributed_strategy import Sharding, is_sharded
 from fseed.training.evaluation import Evaluator
+from fseed.training.following_log import FollowingLog
 from fseed.training.interrupt import InterruptFlag
+from fseed.training.memory import reset_peak_memory
+from fseed.training.memory_split import Split
 from fseed.training.module import FutureSeedModule
 from fseed.training.objectives import Learner
 from fseed.training.progress import ShowProgress
-from fseed.training.records import write_provenance, write_result
+from fseed.training.records import run_device, write_provenance, write_result
 from fseed.training.run_log import RunLog, due_steps
+from fseed.training.trainer import build_trainer, prepare_torch
 
 
 class Attempt:
     """Everything one process needs to bring a planned run to its end."""
 
-    def __init__(self, run: PlannedRun, flag: InterruptFlag, *, position: str) -> None:
+    def __init__(
+        self,
+        run: PlannedRun,
+        flag: InterruptFlag,
+        *,
+        position: str,
+        start: Start | None = None,
+        splits: Sequence[Split] = (),
+        ranks: Ranks = ALONE,
+    ) -> None:
         """Load data and weights, build the arm; nothing is written.
+
+        ``start`` defaults to the last whole checkpoint; ``splits`` led to the sizes of ``run``.
+        ``ranks``: the place of this process where several train the run, see ``rank.py``.
 
         Raises:
             UserError: for data, weights or a device that cannot be used.
         """
         self.run, self.config, self.flag = run, run.config, flag
-        prepare_torch(self.config)
-        self.log = RunLog(run.run_dir)
+        self.start = find_start(run.run_dir) if start is None else start
+        self.splits, self.ranks = splits, ranks
+        prepare_torch(self.config, ranks=ranks)
+        self.log = RunLog(run.run_dir) if ranks.is_first else FollowingLog(run.run_dir)
         model_config = self.config.model
         self.tokenizer = build_tokenizer(model_config.tokenizer, vocab_file=model_config.vocab_file)
         check_weights_unchanged(run)
         self.data = load_examples(self.config, self.tokenizer, data_hash=run.data_hash)
         self.task = get_task(self.config.task.name)
-        model = build_model(self.config)
-        check_vocabulary(model.shape.vocab_size, self.tokenizer.vocab_size)
-        self.backend = choose_backend(self.config, model.shape)
-        model.use_backend(self.backend.name)
-        if self.config.trainer.accelerator is Accelerator.gpu:
-            torch.cuda.reset_peak_memory_stats()  # the check of the backend does not count
-        future_seed = build_future_seed(self.config, model.shape)
-        learner = Learner(model, future_seed, objective=self.task.objective)
-        self.module = FutureSeedModule(self.config, learner)
+        sharded = is_sharded(self.config, ranks)
+        learner = build_learner(self.config, with_weights=not sharded)
+        check_vocabulary(learner.model.shape.vocab_size, self.tokenizer.vocab_size)
+        self.backend = choose_backend(self.config, learner.model.shape)
+        learner.model.use_backend(self.backend.name)
+        reset_peak_memory(run_device(self.config))  # the check of the backend does not count
+        self.sharding = Sharding(self.config, learner) if sharded else None
+        prepare = None if self.sharding is None else self.sharding.apply
+        self.module = FutureSeedModule(self.config, learner, ranks=ranks, prepare=prepare)
         self.data_module = RunDataModule(self.config, self.data)
         self.progress = ShowProgress(
             self.log,
@@ -73,21 +92,54 @@ class Attempt:
 
     def run_to_end(self) -> None:
         """Train from the last checkpoint to the end of the budget and write ``result.json``."""
-        checkpoint = self.log.checkpoint_path
-        step = read_checkpoint_step(checkpoint) if checkpoint.exists() else -1
-        self.log.rewind(step=step)
-        write_provenance(self.run, data=self.data, model=self.module.model, backend=self.backend)
+        self._open_records()
         self.trainer.fit(
             self.module,
             datamodule=self.data_module,
-            ckpt_path=checkpoint if step >= 0 else None,
+            ckpt_path=self.start.path,
             weights_only=True,
         )
         data = self.data
         if self.config.budget.test:
             self._score_test()
             data = self._judged_by_test()
-        write_result(self.run, log=self.log, module=self.module, data=data, task=self.task)
+        with self._whole_weights():
+            if self.ranks.is_first:
+                module = FutureSeedModule(self.config, self._scored_learner)
+                write_result(self.run, log=self.log, module=module, data=data, task=self.task)
+
+    @property
+    def step(self) -> int:
+        """Return the optimiser steps that were done."""
+        return self.trainer.global_step
+
+    def _open_records(self) -> None:
+        """Rewind the records to the start of this attempt; every rank knows the same rows then."""
+        self.log.rewind(step=self.start.step, scored=self._scored_steps)
+        self.log.keep_splits(self.splits)
+        if self.ranks.is_first:
+            write_provenance(
+                self.run,
+                data=self.data,
+                model=self.module.model,
+                backend=self.backend,
+                start=self.start,
+            )
+        rows = self.ranks.agree(self.log.rows)
+        if isinstance(self.log, FollowingLog):
+            self.log.follow(rows)
+
+    @property
+    def _scored_steps(self) -> Sequence[int]:
+        return due_steps(self.data_module.num_steps, every=self.config.budget.eval_every_steps)
+
+    @property
+    def _scored_learner(self) -> Learner:
+        """The learner that is scored and saved; where it is sharded, in ``_whole_weights`` only."""
+        return self.module.learner if self.sharding is None else self.sharding.twin
+
+    def _whole_weights(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.sharding is None else self.sharding.gathered()
 
     def _judged_by_test(self) -> TaskData:
         """Return the data with the baselines of the test split, by which the run is judged."""
@@ -105,8 +157,9 @@ class Attempt:
         step = self.data_module.num_steps
         if self.log.evaluation_at(step, split="test") is not None:
             return
-        # Lightning leaves the weights on the CPU
-        self.module.to(self.trainer.strategy.root_device)
+        if self.sharding is None:
+            # Lightning leaves the weights on the CPU
+            self.module.to(self.trainer.strategy.root_device)
         score_split(
             self._build_evaluator("test"),
             self.log,
@@ -120,18 +173,18 @@ class Attempt:
             num_steps=self.data_module.num_steps,
             logger=self._build_logger(),
             callbacks=self._build_callbacks(),
+            ranks=self.ranks,
         )
 
     def _build_callbacks(self) -> list[L.Callback]:
         """Records, evaluation, checkpoint, interrupt: in this order (see ``callbacks.py``)."""
         budget, num_steps = self.config.budget, self.data_module.num_steps
-        scored = due_steps(num_steps, every=budget.eval_every_steps)
         saved = due_steps(num_steps, every=budget.checkpoint_every_steps or budget.eval_every_steps)
         path = self.log.checkpoint_path
         evaluate = EvaluateSplit(
             self.log,
             self._build_evaluator("validation"),
-            due=frozenset(scored),
+            due=frozenset(self._scored_steps),
             generate_at=generation_steps(budget, num_steps=num_steps),
             max_first_loss=self._max_first_loss(),
         )
@@ -145,7 +198,7 @@ class Attempt:
 
     def _build_evaluator(self, split: str) -> Evaluator:
         return Evaluator(
-            learner=self.module.learner,
+            learner=self._scored_learner,
             task=self.task,
             tokenizer=self.tokenizer,
             examples=self.data.splits[split],
@@ -157,6 +210,8 @@ class Attempt:
             seed=self.config.seed,
             autocast=lambda: self.trainer.precision_plugin.forward_context(),
             before_batch=self._before_evaluation_batch,
+            ranks=self.ranks,
+            weights=self._whole_weights,
         )
 
     def _build_logger(self) -> Logger | Literal[False]:
@@ -176,53 +231,10 @@ class Attempt:
         return uniform_loss(self.module.model.shape.vocab_size)
 
 
-def build_trainer(
-    config: RunConfig,
-    *,
-    num_steps: int,
-    callbacks: list[L.Callback],
-    logger: Logger | Literal[False] = False,
-) -> L.Trainer:
-    """Return the trainer of a run: one device, deterministic, no files of its own."""
-    trainer = config.trainer
-    return L.Trainer(
-        accelerator="gpu" if trainer.accelerator is Accelerator.gpu else "cpu",
-        devices=1,
-        precision=lightning_precision(trainer.precision),
-        max_steps=num_steps,
-        deterministic=True,
-        logger=logger,
-        callbacks=callbacks,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        inference_mode=False,
-    )
-
-
 def generation_steps(budget: BudgetConfig, *, num_steps: int) -> frozenset[int]:
     """Return the evaluated steps at which answers are decoded freely."""
     first = {0} if budget.generate_first else set()
     return frozenset(first | {num_steps} if budget.generate else ())
-
-
-def prepare_torch(config: RunConfig) -> None:
-    """Set threads and quiet Lightning; UserError when a GPU is asked for and there is none."""
-    if config.trainer.num_threads is not None:
-        torch.set_num_threads(config.trainer.num_threads)
-    if config.trainer.accelerator is Accelerator.gpu and not torch.cuda.is_available():
-        raise UserError("trainer asks for a GPU, torch finds none; use trainer=cpu")
-    # deterministic mode would fill every new tensor with NaN first, one more pass over memory each;
-    # that no kernel leaves an element unwritten is tested on poisoned memory (tests/kernels)
-    deterministic: Any = torch.utils.deterministic  # its attribute is a property of the module
-    deterministic.fill_uninitialized_memory = False
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")
-
-
-def lightning_precision(precision: Precision) -> Literal["bf16-mixed", "32-true"]:
-    """Return Lightning's word; master weights and AdamW states are float32 in both."""
-    return "bf16-mixed" if precision is Precision.bf16 else "32-true"
 
 
 def check_weights_unchanged(run: PlannedRun) -> None:

@@ -13,25 +13,45 @@ from fseed.config.schema import (
     RunConfig,
 )
 from fseed.errors import UserError
-from fseed.models.checkpoint import load_model
+from fseed.models.checkpoint import empty_model, load_model
 from fseed.models.future_seed import FutureSeed, FutureSeedOptions
 from fseed.models.initialization import initialize
 from fseed.models.rwkv7 import RWKV7
 from fseed.models.shape import RWKV7Shape
 from fseed.ops.kernel_backends import ResolvedBackend, resolve_backend
+from fseed.tasks.registry import get_task
+from fseed.training.objectives import Learner
 
 SIZE_KEYS = tuple(RWKV7Shape.__dataclass_fields__)
 
 
-def build_model(config: RunConfig) -> RWKV7:
-    """Load the backbone from ``model.weights``, or initialise it from ``seed``.
+def build_learner(config: RunConfig, *, with_weights: bool = True) -> Learner:
+    """Build everything of an arm that is trained or carried."""
+    model = build_model(config, with_weights=with_weights)
+    future_seed = build_future_seed(config, model.shape)
+    return Learner(model, future_seed, objective=get_task(config.task.name).objective)
+
+
+def build_model(config: RunConfig, *, with_weights: bool = True) -> RWKV7:
+    """Return the backbone with the numbers of ``model.weights``, else started from ``seed``.
+
+    Without ``with_weights`` it stays empty, on the meta device, where there is a file to read them
+    from later.
 
     Raises:
         UserError: if a size is unset without weights, or differs from that of the weights.
     """
+    model = _read_or_initialize(config, with_weights=with_weights)
+    if config.trainer.activation_checkpointing:
+        model.recompute_layers()
+    return model
+
+
+def _read_or_initialize(config: RunConfig, *, with_weights: bool) -> RWKV7:
     model = config.model
     if model.weights is not None:
-        loaded = load_model(Path(model.weights))
+        path = Path(model.weights)
+        loaded = load_model(path) if with_weights else empty_model(path)
         check_sizes(model, loaded.shape)
         return loaded
     unset = [key for key in SIZE_KEYS if getattr(model, key) is None]

@@ -14,7 +14,7 @@ from fseed.tasks.registry import TaskData, load_task_data, splits_to_read
 from fseed.training.batch_plan import BatchPlan, steps_for_tokens
 from fseed.training.batches import StepKeyedBatches
 
-_LAST_LOADED: dict[str, TaskData] = {}
+_LAST_LOADED: dict[str, tuple[TaskData, int]] = {}
 
 
 def load_examples(config: RunConfig, tokenizer: Tokenizer, *, data_hash: str) -> TaskData:
@@ -39,8 +39,24 @@ def load_examples(config: RunConfig, tokenizer: Tokenizer, *, data_hash: str) ->
             raise DataError("the data changed after this run was planned; start the command again")
         if config.trainer.progress:
             print(render(data.preflight), file=sys.stderr)
-        _LAST_LOADED[key] = data
-    return _LAST_LOADED[key]
+        _LAST_LOADED[key] = data, _digest(data)
+    return _LAST_LOADED[key][0]
+
+
+def are_examples_unchanged() -> bool:
+    """Tell whether the examples that runs share are as they were loaded; some milliseconds."""
+    return all(_digest(data) == digest for data, digest in _LAST_LOADED.values())
+
+
+def _digest(data: TaskData) -> int:
+    """Return a hash of all that the examples hold, good in this process only."""
+    examples = [vars(each).values() for split in data.splits.values() for each in split]
+    # the token ids are lists, which have no hash
+    plain = tuple(
+        tuple(tuple(value) if isinstance(value, list) else value for value in each)
+        for each in examples
+    )
+    return hash((plain, str(data.constant_baseline), str(data.copy_baseline)))
 
 
 class RunDataModule(L.LightningDataModule):

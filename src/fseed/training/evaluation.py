@@ -5,7 +5,7 @@ What was predicted is turned into score rows and metrics by ``tasks.scoring``, w
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ from fseed.tasks.base import EncodedExample, Objective, ScoreRow, Task
 from fseed.tasks.scoring import Prediction, add_items, pool_metrics, score_prediction
 from fseed.training.batch_plan import evaluation_batches
 from fseed.training.batches import collate
+from fseed.training.distributed import ALONE, Ranks
 from fseed.training.objectives import Learner
 from fseed.training.sampling import noise_keys, sample_generators
 
@@ -58,14 +59,23 @@ class Evaluator:
     seed: int  # of sampled answers and of noise
     autocast: Callable[[], AbstractContextManager[Any]]
     before_batch: Callable[[int, int], None]  # batch number, number of batches
+    ranks: Ranks = ALONE
+    # holds while scores are taken; where weights are sharded, ``learner`` has none outside of it
+    weights: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     @torch.no_grad()
     def evaluate(self, *, step: int, with_generation: bool) -> Evaluation:
-        """Score every example of the split once; the model's train/eval mode is irrelevant."""
-        if self.task.objective is Objective.retrieval:
-            rows = self._rank_split()
-        else:
-            rows = self._score_split(with_generation=with_generation)
+        """Score every example of the split once; the model's train/eval mode is irrelevant.
+
+        The ranks of a run take turns with the batches, which are those of one device, and all
+        return all rows.
+        """
+        with self.weights():
+            if self.task.objective is Objective.retrieval:
+                rows = self._rank_split()
+            else:
+                rows = self._score_split(with_generation=with_generation)
+        rows = [row for part in self.ranks.gather(rows) for row in part]
         for row in rows:
             row.update(split=self.split, step=step)
         rows.sort(key=lambda row: row["example_id"])
@@ -81,22 +91,26 @@ class Evaluator:
         Over the answers of the split; where the objective is another one, over the prompts.
         """
         total = num_tokens = 0.0
-        for examples, batch in self._batches():
-            if self.task.objective is Objective.answer:
-                predictions = self._predict(examples, batch, seeded=False)
-                total += sum(float(prediction.loss_sum or 0.0) for prediction in predictions)
-                num_tokens += sum(len(example.answer_ids) for example in examples)
-            else:
-                with self.autocast():
-                    losses = next_token_losses(self.learner.model, batch)
-                total += float(losses.sum())
-                num_tokens += int((batch.prompt_lengths - 1).sum())
-        return total / num_tokens
+        with self.weights():
+            for examples, batch in self._batches():
+                if self.task.objective is Objective.answer:
+                    predictions = self._predict(examples, batch, seeded=False)
+                    total += sum(float(prediction.loss_sum or 0.0) for prediction in predictions)
+                    num_tokens += sum(len(example.answer_ids) for example in examples)
+                else:
+                    with self.autocast():
+                        losses = next_token_losses(self.learner.model, batch)
+                    total += float(losses.sum())
+                    num_tokens += int((batch.prompt_lengths - 1).sum())
+        totals, nums = zip(*self.ranks.gather((total, num_tokens)), strict=True)
+        return sum(totals) / sum(nums)
 
     def _batches(self) -> Iterator[tuple[list[EncodedExample], PromptAnswer]]:
         groups = evaluation_batches(self.examples, batch_size=self.batch_size)
         device = self.learner.model.emb.weight.device
         for i, examples in enumerate(groups):
+            if i % self.ranks.world != self.ranks.rank:
+                continue
             self.before_batch(i, len(groups))
             keys = noise_keys(examples, seed=self.seed, occasion=self.split)
             batch = collate(examples, repeat_prompt=self.repeat_prompt)

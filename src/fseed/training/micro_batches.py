@@ -2,34 +2,55 @@
 
 The loss of a batch is one mean over all its answer tokens, so a part counts by its share of them.
 Pads change no state, so every part is cut to its own longest texts. B batch, A answer tokens.
+
+Where several ranks train a run, each takes its samples of the batch first. Ranks whose layers are
+sharded have to call them equally often, so all have the same number of parts, and every part reads
+an answer (after its prompt) if the batch has one of two tokens or more.
 """
 
 import math
-from collections.abc import Iterator
 from itertools import pairwise
 
 from torch import Tensor
 
 from fseed.models.prompt_answer import PromptAnswer
+from fseed.training.distributed import ALONE, Ranks
 
 
-def split_batch(batch: PromptAnswer, *, size: int | None) -> list[tuple[PromptAnswer, float]]:
-    """Return parts of at most ``size`` samples, in order, each with its share of answer tokens.
+def split_batch(
+    batch: PromptAnswer, *, size: int | None, ranks: Ranks = ALONE
+) -> list[tuple[PromptAnswer, float]]:
+    """Return parts of at most ``size`` samples, in order, each with its weight in the loss.
 
-    The whole batch, untouched, is the only part where ``size`` is None or large enough.
+    The weight is the share of the answer tokens of ``batch``, times the number of ranks: gradients
+    of ranks are averaged. The whole batch, untouched, is the only part where ``size`` is None or
+    large enough and there is one rank.
     """
-    num_samples = batch.prompt.shape[0]
-    if size is None or size >= num_samples:
+    num_samples, num_ranks = batch.prompt.shape[0], ranks.world
+    most = math.ceil(num_samples / num_ranks)
+    num_parts = 1 if size is None else math.ceil(most / size)
+    if num_ranks * num_parts == 1:
         return [(batch, 1.0)]
+    own = _cut(slice(0, num_samples), num_ranks)[ranks.rank]
     total = int(batch.answer_lengths.sum())
-    parts = [take_samples(batch, rows) for rows in _rows(num_samples, size)]
-    return [(part, int(part.answer_lengths.sum()) / total) for part in parts]
+    shortest = 1 if num_ranks == 1 else min(2, batch.answer.shape[1])
+    parts: list[tuple[PromptAnswer, float]] = []
+    for rows in _cut(own, num_parts):
+        if rows.start == rows.stop:  # this rank has a sample less than others: read one for nothing
+            parts.append((parts[-1][0], 0.0))
+            continue
+        part = take_samples(batch, rows, shortest_answer=shortest)
+        parts.append((part, int(part.answer_lengths.sum()) / total * num_ranks))
+    return parts
 
 
-def take_samples(batch: PromptAnswer, rows: slice) -> PromptAnswer:
-    """Return the samples of ``rows`` without the pads that only the others need."""
+def take_samples(batch: PromptAnswer, rows: slice, *, shortest_answer: int = 1) -> PromptAnswer:
+    """Return the samples of ``rows`` without the pads that only the others need.
+
+    Answers are padded to ``shortest_answer`` tokens at least.
+    """
     prompt_lengths, answer_lengths = batch.prompt_lengths[rows], batch.answer_lengths[rows]
-    longest_answer = int(answer_lengths.max())
+    longest_answer = max(int(answer_lengths.max()), shortest_answer)
     return PromptAnswer(
         prompt=batch.prompt[rows, : int(prompt_lengths.max())],
         prompt_lengths=prompt_lengths,
@@ -40,11 +61,14 @@ def take_samples(batch: PromptAnswer, rows: slice) -> PromptAnswer:
     )
 
 
-def _rows(num_samples: int, size: int) -> Iterator[slice]:
-    """Yield as few parts as ``size`` allows, as equal as can be."""
-    num_parts = math.ceil(num_samples / size)
-    bounds = [math.ceil(num_samples * part / num_parts) for part in range(num_parts + 1)]
-    return (slice(start, stop) for start, stop in pairwise(bounds))
+def _cut(rows: slice, num_parts: int) -> list[slice]:
+    """Return consecutive parts as equal as can be; where samples are too few the last are empty."""
+    num_samples = rows.stop - rows.start
+    if num_samples < num_parts:
+        ends = [min(part, num_samples) for part in range(num_parts + 1)]
+    else:
+        ends = [math.ceil(num_samples * part / num_parts) for part in range(num_parts + 1)]
+    return [slice(rows.start + start, rows.start + stop) for start, stop in pairwise(ends)]
 
 
 def _cut_positions(batch: PromptAnswer, rows: slice, num_kept: int) -> Tensor | None:

@@ -35,6 +35,10 @@ class Learner(nn.Module):
             self.task_head = Projection(width)
             model.requires_grad_(False)
 
+    def forward(self, batch: PromptAnswer) -> Tensor:
+        """Return ``loss``: the call that sharded weights are gathered for."""
+        return self.loss(batch)
+
     def loss(self, batch: PromptAnswer) -> Tensor:
         """Return the mean loss in nats: per answer token, or per question (retrieval)."""
         if self.objective is Objective.retrieval:

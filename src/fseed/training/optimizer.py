@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from fseed.config.schema import RunConfig
 from fseed.models.future_seed import FutureSeed
 from fseed.models.rwkv7 import RWKV7
+from fseed.models.sharded import whole
 from fseed.tasks.base import Objective
 from fseed.training.objectives import Learner
 
@@ -57,22 +58,36 @@ def backbone_groups(model: RWKV7, config: RunConfig) -> list[dict]:
 
 def gate_groups(future_seed: FutureSeed, config: RunConfig) -> list[dict]:
     """One group per kind of gate parameter; frozen kinds lose their gradient and are left out."""
+    rates = gate_rates(config)
+    freeze_gates(future_seed, config)
+    return [
+        {"params": [parameter], "lr": rates[name], "weight_decay": 0.0, "name": name}
+        for name, parameter in future_seed.named_parameters()
+        if parameter.requires_grad
+    ]
+
+
+def freeze_gates(future_seed: FutureSeed, config: RunConfig) -> None:
+    """Let only the gates have a gradient that have a learning rate.
+
+    Those of a deliberate no-op arm, which seeds no layer, are empty: no loss ever reaches them, and
+    DDP would wait for their gradient.
+    """
+    rates = gate_rates(config)
+    for name, parameter in future_seed.named_parameters():
+        parameter.requires_grad_(rates[name] > 0 and parameter.numel() > 0)
+
+
+def gate_rates(config: RunConfig) -> dict[str, float]:
+    """Return the learning rate of every kind of gate parameter."""
     variant = config.fs_variant
-    rates = {
+    return {
         "gate_logit": config.alpha.lr,
         "head_logit": variant.head_lr,
         "input_weight": variant.input_lr,
         "input_bias": variant.input_lr,
         "learned_state.weight": config.control.state_lr,
     }
-    groups = []
-    for name, parameter in future_seed.named_parameters():
-        parameter.requires_grad_(rates[name] > 0)
-        if rates[name] > 0:
-            groups.append(
-                {"params": [parameter], "lr": rates[name], "weight_decay": 0.0, "name": name}
-            )
-    return groups
 
 
 def build_warmup(optimizer: AdamW, *, warmup_steps: int) -> LambdaLR:
@@ -83,9 +98,12 @@ def build_warmup(optimizer: AdamW, *, warmup_steps: int) -> LambdaLR:
 def clip_gradients(
     module: nn.Module | None, *, max_norm: float, with_children: bool = True
 ) -> float:
-    """Clip the gradient norm of one module in place and return the norm before; 0 = no clipping."""
+    """Clip the gradient norm of one module in place and return the norm before; 0 = no clipping.
+
+    The norm is that of whole gradients; where they are sharded, every rank must call this.
+    """
     if module is None:
         return 0.0
     parameters = [p for p in module.parameters(recurse=with_children) if p.grad is not None]
     bound = max_norm if max_norm > 0 else float("inf")
-    return float(torch.nn.utils.clip_grad_norm_(parameters, bound)) if parameters else 0.0
+    return float(whole(torch.nn.utils.clip_grad_norm_(parameters, bound))) if parameters else 0.0
