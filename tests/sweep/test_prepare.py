@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from fseed.errors import UserError
+from fseed.identity import identify
 from fseed.records import default_output_root
 from fseed.sweep import prepare
 from fseed.sweep.prepare import Preparer, fill_sizes, resolve_paths
@@ -119,6 +120,23 @@ def test_micro_batches_that_are_the_whole_batch_leave_the_run_what_it_is() -> No
     assert Preparer().prepare(whole).config == plain
     split = build_config(budget__batch_size=4, trainer__micro_batch_size=2)
     assert Preparer().prepare(split).config.trainer.micro_batch_size == 2
+
+
+def test_several_devices_share_a_run_by_ddp_unless_told_otherwise() -> None:
+    found = [
+        Preparer().prepare(build_config(trainer__devices=devices, trainer__strategy=strategy))
+        for devices, strategy in ((1, "auto"), (2, "auto"), (2, "ddp"), (2, "fsdp2"))
+    ]
+    told = [each.config.trainer.strategy.value for each in found]
+    assert told == ["auto", "ddp", "ddp", "fsdp2"]
+    ids = [identify(each.config, each.hashes).run_id for each in found]
+    assert ids[1] == ids[2]
+    assert len(set(ids)) == 3
+
+
+def test_a_batch_of_contrasts_stays_on_one_device() -> None:
+    with pytest.raises(UserError, match=r"devices=2: hotpot_retrieval contrasts each"):
+        Preparer().prepare(compose("task=hotpot_retrieval", "trainer.devices=2").config)
 
 
 def test_a_batch_of_contrasts_is_not_split() -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fseed.config.schema import Accelerator, RunConfig
+from fseed.models.checkpoint_header import weights_fingerprint
 from fseed.planned_run import PlannedRun
 from fseed.tasks.base import EncodedExample
 from fseed.tasks.registry import data_fingerprint
@@ -36,6 +37,8 @@ def tiny_config(*overrides: str, **values) -> RunConfig:
 
 def plan(config: RunConfig, run_dir: Path, *, arm: str = "scalar_l10") -> PlannedRun:
     assert config.trainer.accelerator is Accelerator.cpu
+    weights = config.model.weights
+    is_file = weights is not None and Path(weights).is_file()
     return PlannedRun(
         config=config,
         run_id="0123456789",
@@ -44,7 +47,7 @@ def plan(config: RunConfig, run_dir: Path, *, arm: str = "scalar_l10") -> Planne
         arm=arm,
         run_dir=run_dir,
         data_hash=data_fingerprint(config.task, config.data),
-        weights_hash=None,
+        weights_hash=weights_fingerprint(weights) if is_file else None,
         vocabulary_hash=None,
         code_hash="0" * 64,
     )

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from fseed.records import read_run
 from fseed.tasks.hotpot_retrieval import HOTPOT_RETRIEVAL
 from fseed.tasks.registry import task_notes
-from fseed.training import attempt as attempt_module
+from fseed.training import build as build_module
 from fseed.training.attempt import Attempt
 from fseed.training.callbacks import SaveCheckpoint
 from fseed.training.interrupt import InterruptFlag
@@ -28,8 +28,8 @@ RUNS = [
 def busy_backbone(monkeypatch):
     """Fill the output matrices that a fresh backbone has at zero, as if it had been trained."""
 
-    def build(config):
-        model = original(config)
+    def build(config, **facts):
+        model = original(config, **facts)
         generator = torch.Generator().manual_seed(5)
         with torch.no_grad():
             for parameter in model.parameters():
@@ -37,8 +37,8 @@ def busy_backbone(monkeypatch):
                     parameter.normal_(std=0.2, generator=generator)
         return model
 
-    original = attempt_module.build_model
-    monkeypatch.setattr(attempt_module, "build_model", build)
+    original = build_module.build_model
+    monkeypatch.setattr(build_module, "build_model", build)
 
 
 def final_rows(run_dir: Path) -> list[dict]:

@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,10 +12,13 @@ import pytest
 import torch
 
 from fseed.errors import UserError
+from fseed.models.tokenizer import build_tokenizer
 from fseed.tasks.base import Objective
+from fseed.tasks.registry import get_task
+from fseed.training.data_module import load_examples
 from fseed.training.evaluation import answer_losses
 from fseed.training.objectives import Learner
-from fseed.training.probe import ProbeResult, longest_batch, probe_memory
+from fseed.training.probe import ProbeResult, longest_batch, probe_memory, real_lengths
 from fseed.training.process_settings import restored_settings
 from fseed.training.runner import train_run
 from tests.training.build import plan, tiny_config
@@ -47,7 +51,8 @@ def test_a_batch_that_fits_is_measured_whole(tmp_path, memory):
     found = probe(tmp_path)
     assert memory.sizes == [4, 4]
     assert found.micro_batch_size == 4
-    assert found.peak_gib is None
+    assert found.peak_gib > 0.1
+    assert (found.reserved_gib, found.eval_batch_size) == (None, None)
     assert found.seconds_per_step > 0
     assert found.tokens_per_second * found.seconds_per_step == pytest.approx(4 * 48)
 
@@ -100,13 +105,40 @@ def test_a_cpu_says_out_of_memory_in_its_own_way(tmp_path, memory):
     assert probe(tmp_path).micro_batch_size == 2
 
 
-def test_an_evaluation_batch_that_does_not_fit_is_named(tmp_path, monkeypatch):
-    def no_memory(batch, logits):
-        raise torch.OutOfMemoryError("simulated")
+@pytest.fixture
+def scoring(monkeypatch):
+    """The most samples that can be scored at once, and how many were tried."""
 
-    monkeypatch.setattr("fseed.training.probe.answer_losses", no_memory)
-    with pytest.raises(UserError, match=r"budget\.eval_batch_size=4 does not fit"):
-        probe(tmp_path)
+    found = SimpleNamespace(fitting=10**9, sizes=[])
+
+    def losses(batch, logits):
+        found.sizes.append(len(batch.prompt))
+        if len(batch.prompt) > found.fitting:
+            raise torch.OutOfMemoryError("simulated")
+        return answer_losses(batch, logits)
+
+    monkeypatch.setattr("fseed.training.probe.answer_losses", losses)
+    return found
+
+
+def test_an_evaluation_batch_that_does_not_fit_is_halved(tmp_path, scoring):
+    scoring.fitting = 1
+    found = probe(tmp_path)
+    assert scoring.sizes == [4, 2, 1]
+    assert (found.micro_batch_size, found.eval_batch_size) == (4, 1)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        ((), "not even one example fits into memory in evaluation"),
+        (("control=shuffled_state",), r"budget\.eval_batch_size=4 does not fit .* same batch"),
+    ],
+)
+def test_an_evaluation_that_cannot_be_halved_is_named(tmp_path, scoring, overrides, reason):
+    scoring.fitting = 0
+    with pytest.raises(UserError, match=reason):
+        probe(tmp_path, *overrides)
 
 
 def test_other_errors_are_not_taken_for_too_little_memory(tmp_path, memory):
@@ -136,6 +168,22 @@ def test_the_longest_batch_has_the_lengths_of_the_task(overrides, objective, pro
         assert batch.mask_positions is not None
         assert batch.mask_positions.shape == (3, answer * prompt // 48)
         assert int(batch.mask_positions.max()) < prompt
+
+
+@pytest.mark.parametrize(
+    ("override", "num_answer"),
+    [("task=hotpot", 8), ("task=rightcopy", 16), ("task=hotpot_retrieval", 64)],
+)
+def test_with_data_the_lengths_are_those_of_its_longest_examples(tmp_path, override, num_answer):
+    run = plan(tiny_config(override, task__max_answer_tokens=num_answer), tmp_path)
+    objective = get_task(run.config.task.name).objective
+    config = replace(run.config, task=real_lengths(run))
+    batch = longest_batch(config, objective, size=2)
+    tokenizer = build_tokenizer(run.config.model.tokenizer, vocab_file=None)
+    splits = load_examples(run.config, tokenizer, data_hash=run.data_hash).splits.values()
+    examples = [example for split in splits for example in split]
+    for tokens, name in ((batch.prompt, "prompt_ids"), (batch.answer, "answer_ids")):
+        assert tokens.shape[1] == max(len(getattr(example, name)) for example in examples)
 
 
 @pytest.mark.parametrize(

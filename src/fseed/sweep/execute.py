@@ -3,10 +3,13 @@
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fseed.errors import UserError
 from fseed.planned_run import PlannedRun, RunOutcome
+from fseed.provenance import redact
+from fseed.sweep.failures import failure_stamp, write_lost_failure
 from fseed.sweep.lock import RunLocked, run_lock
 from fseed.sweep.plan import SweepPlan, is_finished
 from fseed.sweep.report import render_notes, render_summary
@@ -34,6 +37,8 @@ def execute_run(run: PlannedRun, *, position: str, train: Train) -> RunOutcome:
         outcome = RunOutcome("failed", f"cannot write to {run.run_dir}: {error.strerror}", 1)
     if outcome.status == "interrupted":
         raise KeyboardInterrupt
+    # launchers print, keep and send it
+    outcome = replace(outcome, message=redact(outcome.message))
     if outcome.status != "finished":
         title = f"{position}  {run.config.task.name} {run.arm} seed {run.config.seed}"
         print(f"{title} {outcome.status}: {outcome.message}", file=sys.stderr)
@@ -66,17 +71,27 @@ def _show(show_table: ShowTable, plan: SweepPlan) -> bool:
     try:
         show_table([entry.run.run_dir for entry in plan.entries])
     except Exception:
-        traceback.print_exc()
+        _print_traceback()
         return False
     return True
 
 
 def _train(run: PlannedRun, *, position: str, train: Train) -> RunOutcome:
+    stamp = failure_stamp(run)
     try:
         return train(run, position)
     except UserError as error:
         return RunOutcome("failed", str(error), 2)
     # sys.exit in a library would end the whole sweep
     except (Exception, SystemExit) as error:
-        traceback.print_exc()
-        return RunOutcome("failed", f"{type(error).__name__}: {error}", 1)
+        told = _print_traceback()
+        message = redact(f"{type(error).__name__}: {error}")
+        write_lost_failure(run, failure="error", message=message, told=told, stamp=stamp)
+        return RunOutcome("failed", message, 1)
+
+
+def _print_traceback() -> str:
+    """Print the traceback of the current exception without secrets; return it."""
+    told = redact(traceback.format_exc())
+    print(told, file=sys.stderr, end="")
+    return told

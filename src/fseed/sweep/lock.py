@@ -59,7 +59,7 @@ def find_lock_holder(run_dir: Path) -> int | None:
     if run_dir.absolute() in _held:
         return os.getpid()
     try:
-        descriptor = os.open(run_dir / LOCK_FILE, os.O_RDWR)
+        descriptor = os.open(run_dir / LOCK_FILE, os.O_RDWR | os.O_NOFOLLOW)
     except OSError:
         return None
     try:
@@ -92,10 +92,10 @@ def _open(path: Path) -> int:
     for _ in range(100):
         with suppress(FileNotFoundError, FileExistsError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     # something else is wrong: let the system say what
     path.parent.mkdir(parents=True, exist_ok=True)
-    return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from fseed.config.schema import BaselineRule, RunConfig
+from fseed.confinement import check_inside
 from fseed.errors import UserError
 from fseed.identity import ARM_KEYS, canonical_config, identify, is_baseline
 from fseed.planned_run import PlannedRun
@@ -24,6 +26,7 @@ class Point:
     choices: Mapping[str, str]
     overrides: Sequence[str]
     arm: str
+    launcher: str = "basic"  # option of hydra/launcher
 
 
 Compose = Callable[[Sequence[str]], Point]
@@ -64,8 +67,11 @@ class SweepPlan:
 
     def position(self, run: PlannedRun) -> str:
         """Return "2/6": the place of a run among all runs of the plan."""
-        ids = [entry.run.run_id for entry in self.entries]
-        return f"{ids.index(run.run_id) + 1}/{len(ids)}"
+        return f"{self._numbers[run.run_id]}/{len(self.entries)}"
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {entry.run.run_id: number for number, entry in enumerate(self.entries, start=1)}
 
 
 def plan_run(point: Point, *, preparer: Preparer | None = None) -> PlanEntry:
@@ -74,7 +80,8 @@ def plan_run(point: Point, *, preparer: Preparer | None = None) -> PlanEntry:
     Raises:
         UserError: for anything that cannot work; nothing has been written then.
     """
-    prepared = (preparer or Preparer()).prepare(point.config)
+    elsewhere = runs_elsewhere(point)
+    prepared = (preparer or Preparer()).prepare(point.config, runs_elsewhere=elsewhere)
     config, hashes = prepared.config, prepared.hashes
     identity = identify(config, hashes)
     run = PlannedRun(
@@ -91,8 +98,17 @@ def plan_run(point: Point, *, preparer: Preparer | None = None) -> PlanEntry:
         choices=dict(point.choices),
         overrides=list(point.overrides),
     )
-    check_writable(run.run_dir)
-    return PlanEntry(run, read_state(run), False, prepared.notes)
+    check_inside(run.run_dir, Path(config.output.root or ""), name="output.root")
+    state = read_state(run)
+    if state is not RunState.finished:
+        check_writable(run.run_dir)
+    return PlanEntry(run, state, False, prepared.notes)
+
+
+def runs_elsewhere(point: Point) -> bool:
+    """Tell whether the launcher of a point brings it to other machines than this one."""
+    is_far = point.launcher == "ray" and point.config.launcher.ray_address is not None
+    return is_far or point.launcher == "submitit_slurm"
 
 
 def plan_sweep(points: Iterable[Point], *, compose: Compose) -> SweepPlan:

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from fseed.config.rules import check_model, check_values, notes
-from fseed.config.schema import MbppConfig, ModelConfig, RunConfig, TokenizerKind
+from fseed.config.schema import (
+    MbppConfig,
+    ModelConfig,
+    ParallelStrategy,
+    RunConfig,
+    TokenizerKind,
+)
 from fseed.errors import UserError
 from fseed.identity import Hashes, code_fingerprint
 from fseed.models.checkpoint_header import read_shape, weights_fingerprint
@@ -44,14 +50,26 @@ class Preparer:
         """Start with nothing read."""
         self._known: dict[Hashable, Any] = {}
 
-    def prepare(self, config: RunConfig) -> Prepared:
+    def prepare(self, config: RunConfig, *, runs_elsewhere: bool = False) -> Prepared:
         """Return the resolved configuration; cheap checks come before those that read files.
+
+        ``runs_elsewhere``: another machine trains it, so that this one needs no GPU.
 
         Raises:
             UserError: naming the first thing that cannot work and what to do.
         """
         check_values(config)
-        check_accelerator(config)
+        # nothing below reads the seed
+        bare = replace(config, seed=0)
+        found: Prepared = self._once(
+            ("prepared", repr(bare), runs_elsewhere),
+            lambda: self._prepare(bare, runs_elsewhere=runs_elsewhere),
+        )
+        return replace(found, config=replace(found.config, seed=config.seed))
+
+    def _prepare(self, config: RunConfig, *, runs_elsewhere: bool) -> Prepared:
+        if not runs_elsewhere:
+            check_accelerator(config)
         config = resolve_paths(config)
         config = replace(config, model=self._resolve_sizes(config.model))
         check_model(config)
@@ -69,6 +87,9 @@ class Preparer:
             config = replace(config, mbpp=MbppConfig())
         if config.trainer.micro_batch_size == config.budget.batch_size:
             config = replace(config, trainer=replace(config.trainer, micro_batch_size=None))
+        if config.trainer.devices > 1 and config.trainer.strategy is ParallelStrategy.auto:
+            trainer = replace(config.trainer, strategy=ParallelStrategy.ddp)
+            config = replace(config, trainer=trainer)
         remarks = notes(config) + task_notes(
             task.name, has_weights=config.model.weights is not None
         )
@@ -133,6 +154,11 @@ def check_micro_batches(config: RunConfig) -> None:
         raise UserError(
             f"trainer.micro_batch_size={size}: {task.name} contrasts each question with the whole "
             f"batch of {batch_size}; use trainer.micro_batch_size=null"
+        )
+    if task.objective is Objective.retrieval and config.trainer.devices > 1:
+        raise UserError(
+            f"trainer.devices={config.trainer.devices}: {task.name} contrasts each question with "
+            f"the whole batch of {batch_size}, which must stay on one device; use trainer.devices=1"
         )
 
 

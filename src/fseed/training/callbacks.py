@@ -5,19 +5,20 @@ killed at any moment continues from c with complete records.
 """
 
 import math
-import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 
 from fseed.errors import RunInterrupted, UserError
 from fseed.models.prompt_answer import PromptAnswer
+from fseed.training.checkpoint_file import save_checkpoint
 from fseed.training.evaluation import Evaluation, Evaluator
 from fseed.training.interrupt import InterruptFlag
-from fseed.training.memory import peak_memory_gib
+from fseed.training.memory import ScoringOutOfMemory, is_out_of_memory, peak_memory_gib
 from fseed.training.module import FutureSeedModule
 from fseed.training.run_log import RunLog
 
@@ -99,7 +100,8 @@ class EvaluateSplit(L.Callback):
 
     def _check_weights(self, max_first_loss: float) -> None:
         # without Future-Seed: the question is whether the backbone was loaded rightly
-        loss = self.evaluator.backbone_loss()
+        with _told_as_scoring():
+            loss = self.evaluator.backbone_loss()
         if not loss <= max_first_loss:
             raise UserError(
                 f"the weights start at a loss of {loss:.2f} nats, above the uniform guess "
@@ -127,13 +129,25 @@ def score_split(
 ) -> Evaluation:
     """Score the split of ``evaluator`` once and record it."""
     started = time.perf_counter()
-    evaluation = evaluator.evaluate(step=step, with_generation=with_generation)
+    with _told_as_scoring():
+        evaluation = evaluator.evaluate(step=step, with_generation=with_generation)
     log.add_evaluation(evaluation, seconds=time.perf_counter() - started)
     return evaluation
 
 
+@contextmanager
+def _told_as_scoring() -> Iterator[None]:
+    """Turn memory that ran out into ScoringOutOfMemory: another size is the one to lower."""
+    try:
+        yield
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise ScoringOutOfMemory(str(error) or type(error).__name__) from error
+        raise
+
+
 class SaveCheckpoint(L.Callback):
-    """Write the one checkpoint of the run when due; the old one stays until the new is complete.
+    """Write the checkpoint of the run when due; the one before stays until the new is checked.
 
     A kill costs at most about ``MAX_LOST_SECONDS`` of training, more only where saving itself is
     so slow that it would take over 5 % of the time.
@@ -148,7 +162,8 @@ class SaveCheckpoint(L.Callback):
         """Save when due."""
         now = time.monotonic()
         patience = max(MAX_LOST_SECONDS, 20 * self._save_seconds)
-        if trainer.global_step in self.due or now - self._saved_at > patience:
+        is_due = trainer.global_step in self.due or now - self._saved_at > patience
+        if trainer.strategy.broadcast(is_due):  # ranks save together: the clock of rank 0 decides
             save_checkpoint(trainer, self.path)
             self._saved_at, self._save_seconds = time.monotonic(), time.monotonic() - now
 
@@ -162,29 +177,9 @@ class StopWhenAsked(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any, **_unused: Any) -> None:
         """Leave with RunInterrupted; every record of this step is already on disk."""
-        if self.flag.requested:
+        if trainer.strategy.broadcast(self.flag.requested):  # rank 0 alone is asked
             save_checkpoint(trainer, self.path)
             raise RunInterrupted(f"stopped after step {trainer.global_step}")
-
-
-def save_checkpoint(trainer: L.Trainer, path: Path) -> None:
-    """Save model, optimiser and loop state in place of ``path``, synced and renamed."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    trainer.save_checkpoint(temporary)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def read_checkpoint_step(path: Path) -> int:
-    """Return the optimiser step of a checkpoint; UserError when the file is damaged."""
-    try:
-        content = torch.load(path, weights_only=True, mmap=True, map_location="cpu")
-        return int(content["global_step"])
-    except Exception as error:
-        raise UserError(
-            f"{path}: damaged checkpoint ({type(error).__name__}); delete it to start this run anew"
-        ) from error
 
 
 def gate_values(module: L.LightningModule) -> list[float]:

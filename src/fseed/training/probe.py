@@ -1,11 +1,11 @@
 """What one training step of a run needs: measured by doing it, at the maximum length.
 
-Forward, backward and optimiser step on a batch of the longest texts that the task allows, then one
-evaluation batch, along the path of a real run. Memory that does not suffice halves the micro-batch
-and tries again, so every arm can keep the same effective batch.
+Forward, backward and optimiser step on a batch of the longest texts, of the data or, without them,
+that the task allows; then one evaluation batch, along the path of a real run. Memory that does not
+suffice halves the micro-batch, or the batch that is scored, and tries again, so every arm can keep
+the same effective batch.
 """
 
-import gc
 import math
 import time
 from collections.abc import Iterator
@@ -17,20 +17,28 @@ from typing import Any
 import lightning as L
 import torch
 
-from fseed.config.rules import smallest_part
-from fseed.config.schema import Accelerator, ControlKind, RunConfig
-from fseed.errors import UserError
+from fseed.config.schema import ControlKind, RunConfig, TaskConfig
 from fseed.models.prompt_answer import PromptAnswer, read_prompt
+from fseed.models.tokenizer import build_tokenizer
 from fseed.planned_run import PlannedRun
 from fseed.tasks.base import Objective
 from fseed.tasks.registry import get_task
 from fseed.training.attempt import build_trainer, prepare_torch
 from fseed.training.build import build_future_seed, build_model, choose_backend
+from fseed.training.data_module import load_examples
 from fseed.training.evaluation import answer_losses
-from fseed.training.memory import is_out_of_memory, peak_memory_gib
+from fseed.training.memory import (
+    free_memory,
+    is_out_of_memory,
+    peak_memory_gib,
+    peak_reserved_gib,
+    reset_peak_memory,
+)
+from fseed.training.memory_split import EVALUATION, TRAINING, halve, training_size, with_size
 from fseed.training.module import FutureSeedModule
 from fseed.training.objectives import Learner
 from fseed.training.process_settings import restored_settings
+from fseed.training.records import run_device
 
 NUM_STEPS = 2  # the first one compiles and creates the optimiser's state, the second is timed
 
@@ -39,35 +47,40 @@ NUM_STEPS = 2  # the first one compiles and creates the optimiser's state, the s
 class ProbeResult:
     """What fits and how fast it is.
 
-    ``micro_batch_size`` equals ``budget.batch_size`` where the whole batch fits. ``peak_gib`` is
-    allocated GPU memory, None on a CPU. ``tokens_per_second`` counts what the arm reads.
+    ``micro_batch_size`` equals ``budget.batch_size`` where the whole batch fits,
+    ``eval_batch_size`` is None where it fits as configured. ``peak_gib`` is what a run records as
+    ``peak_memory_gib``: allocated on a GPU, resident in this process on a CPU; ``reserved_gib`` is
+    what PyTorch keeps of the GPU for it, None on a CPU. ``tokens_per_second`` counts what the arm
+    reads.
     """
 
     micro_batch_size: int
-    peak_gib: float | None
+    peak_gib: float
     seconds_per_step: float
     tokens_per_second: float
+    reserved_gib: float | None = None
+    eval_batch_size: int | None = None
 
 
-def probe_memory(run: PlannedRun) -> ProbeResult:
+def probe_memory(run: PlannedRun, *, reads_data: bool = False) -> ProbeResult:
     """Return the largest micro-batch of ``run`` that fits, halved from the configured one.
 
-    Runs in this process, writes nothing and frees what it allocated.
+    ``reads_data``: at the lengths of the longest examples, which tells what the run will take; else
+    at those of the task, which it will never pass. Runs in this process, writes no record and frees
+    what it allocated.
 
     Raises:
-        UserError: if a single example does not fit, or an evaluation batch, or a batch whose
-            samples need each other (retrieval, shuffled_state).
+        UserError: if a single example does not fit, or a batch whose samples need each other
+            (retrieval, shuffled_state), or for data that cannot be used.
     """
-    config = run.config
-    wanted = config.trainer.micro_batch_size
-    size = config.budget.batch_size if wanted is None else wanted
+    config = with_size(run.config, training_size(run.config), where=TRAINING)
     with _left_as_found():
+        lengths = real_lengths(run) if reads_data else config.task
         while True:
-            found = _try_size(config, size)
+            found = _try(config, lengths, configured=run.config)
             if isinstance(found, ProbeResult):
                 return found
-            _check_smaller_helps(config, size, failed_in=found)
-            size = math.ceil(size / 2)
+            config = with_size(config, halve(config, where=found, has_started=False), where=found)
 
 
 @contextmanager
@@ -77,22 +90,31 @@ def _left_as_found() -> Iterator[None]:
         try:
             yield
         finally:
-            _free_memory()
+            free_memory()
 
 
-def _free_memory() -> None:
-    gc.collect()  # module and trainer refer to each other
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+def real_lengths(run: PlannedRun) -> TaskConfig:
+    """Return the task of a run with the lengths of its longest prompt and answer as its limits."""
+    config, task = run.config, run.config.task
+    tokenizer = build_tokenizer(config.model.tokenizer, vocab_file=config.model.vocab_file)
+    data = load_examples(config, tokenizer, data_hash=run.data_hash)
+    examples = [example for split in data.splits.values() for example in split]
+    num_prompt = max(len(example.prompt_ids) for example in examples)
+    num_answer = max(len(example.answer_ids) for example in examples)
+    if get_task(task.name).objective is Objective.answer:
+        # the limit of an answer leaves its end of text out, that of the whole has it
+        return replace(
+            task, max_length_tokens=num_prompt + num_answer, max_answer_tokens=num_answer - 1
+        )
+    return replace(task, max_length_tokens=num_prompt, max_answer_tokens=num_answer)
 
 
-def _try_size(config: RunConfig, size: int) -> ProbeResult | str:
+def _try(config: RunConfig, lengths: TaskConfig, *, configured: RunConfig) -> ProbeResult | str:
     """Return the measurement, or where memory ran out: "training" or "evaluation"."""
-    _free_memory()
-    config = replace(config, trainer=replace(config.trainer, micro_batch_size=size))
+    free_memory()
     measure = _Measure()
     try:
-        _fit(config, measure)
+        _fit(config, replace(config, task=lengths), measure)
     except Exception as error:
         if is_out_of_memory(error):
             return measure.stage
@@ -100,27 +122,28 @@ def _try_size(config: RunConfig, size: int) -> ProbeResult | str:
     finally:
         # the traceback of an error holds them
         measure.learner = None
-    is_gpu = config.trainer.accelerator is Accelerator.gpu
+    device, scored = run_device(config), config.budget.eval_batch_size
     return ProbeResult(
-        micro_batch_size=size,
-        peak_gib=peak_memory_gib(torch.device("cuda")) if is_gpu else None,
+        micro_batch_size=training_size(config),
+        peak_gib=peak_memory_gib(device),
         seconds_per_step=measure.seconds,
         tokens_per_second=measure.num_tokens / measure.seconds,
+        reserved_gib=peak_reserved_gib(device),
+        eval_batch_size=None if scored == configured.budget.eval_batch_size else scored,
     )
 
 
-def _fit(config: RunConfig, measure: "_Measure") -> None:
+def _fit(config: RunConfig, at_length: RunConfig, measure: "_Measure") -> None:
     prepare_torch(config)
     model = build_model(config)
     model.use_backend(choose_backend(config, model.shape).name)
     future_seed = build_future_seed(config, model.shape)
     objective = get_task(config.task.name).objective
     learner = Learner(model, future_seed, objective=objective)
-    longest = longest_batch(config, objective, size=config.budget.batch_size)
+    longest = longest_batch(at_length, objective, size=config.budget.batch_size)
     measure.learner, measure.num_tokens = learner, learner.count_tokens(longest)
-    measure.evaluated = longest_batch(config, objective, size=config.budget.eval_batch_size)
-    if config.trainer.accelerator is Accelerator.gpu:
-        torch.cuda.reset_peak_memory_stats()
+    measure.evaluated = longest_batch(at_length, objective, size=config.budget.eval_batch_size)
+    reset_peak_memory(run_device(config))
     trainer = build_trainer(config, num_steps=NUM_STEPS, callbacks=[measure])
     trainer.fit(FutureSeedModule(config, learner), train_dataloaders=_SameBatch(longest))
 
@@ -139,7 +162,7 @@ class _Measure(L.Callback):
     """Time the last step, then score one batch where a run scores a split."""
 
     def __init__(self) -> None:
-        self.stage, self.seconds, self.num_tokens = "training", math.nan, 0
+        self.stage, self.seconds, self.num_tokens = TRAINING, math.nan, 0
         self.learner: Learner | None = None
         self.evaluated: PromptAnswer | None = None
         self._started = 0.0
@@ -155,7 +178,7 @@ class _Measure(L.Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert self.learner is not None
         assert self.evaluated is not None
-        self.stage = "evaluation"
+        self.stage = EVALUATION
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             _score(self.learner, self.evaluated.to(pl_module.device))
 
@@ -199,23 +222,3 @@ def longest_batch(config: RunConfig, objective: Objective, *, size: int) -> Prom
         mask_positions=places,
         noise_keys=tuple(range(size)),
     )
-
-
-def _check_smaller_helps(config: RunConfig, size: int, *, failed_in: str) -> None:
-    """Raise UserError where no smaller micro-batch can help."""
-    lengths = f"at task.max_length_tokens={config.task.max_length_tokens}"
-    if failed_in == "evaluation":
-        raise UserError(
-            f"budget.eval_batch_size={config.budget.eval_batch_size} does not fit into memory "
-            f"{lengths}; lower one of them"
-        )
-    if size == 1:
-        raise UserError(f"not even one example fits into memory {lengths}; lower it")
-    needs_mates = config.control.kind is ControlKind.shuffled_state
-    leaves_one = smallest_part(config.budget.batch_size, math.ceil(size / 2)) < 2
-    is_retrieval = get_task(config.task.name).objective is Objective.retrieval
-    if is_retrieval or (needs_mates and leaves_one):
-        raise UserError(
-            f"a batch of {size} does not fit into memory {lengths}, and its samples need each "
-            "other: no smaller micro-batch; lower budget.batch_size"
-        )

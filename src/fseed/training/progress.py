@@ -6,6 +6,7 @@ import lightning as L
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from fseed.heartbeat import beat
 from fseed.training.run_log import RunLog
 
 PLAIN_LINES = 4  # progress lines of a run without a terminal
@@ -36,10 +37,13 @@ class ShowProgress(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin where a resumed run left off."""
         self.bar.update(self.row, completed=trainer.global_step)
+        beat("training", step=trainer.global_step, num_steps=self.num_steps)
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any, **_unused: Any) -> None:
         """Advance by one step."""
         last = self.run_log.rows[-1]  # RecordSteps runs right before this callback
+        numbers = {key: last[key] for key in ("loss", "tokens_per_second")}
+        beat("training", step=trainer.global_step, num_steps=self.num_steps, **numbers)
         status = f"loss {last['loss']:.3f}  {last['tokens_per_second']:,.0f} tok/s"
         self.bar.update(self.row, completed=trainer.global_step, status=status)
         if self.visible and not self.console.is_terminal and self._is_line_due(trainer.global_step):
@@ -49,6 +53,7 @@ class ShowProgress(L.Callback):
 
     def show_evaluation(self, batch: int, num_batches: int) -> None:
         """Show that a split is being scored."""
+        beat(f"scoring {batch + 1}/{num_batches}")
         self.bar.update(self.row, status=f"scoring {batch + 1}/{num_batches}")
 
     def _is_line_due(self, step: int) -> bool:

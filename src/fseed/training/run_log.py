@@ -1,23 +1,24 @@
 """What a run writes while it trains, and how a resumed run finds its place again."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from fseed.errors import UserError
+from fseed.record_schema import CHECKPOINT_FILE
 from fseed.records import (
     METRICS_FILE,
     PREDICTIONS_FILE,
     RecordError,
     append_metrics,
+    last_step,
     read_metrics,
     read_run,
     truncate_metrics,
     write_predictions,
 )
 from fseed.training.evaluation import Evaluation
-
-CHECKPOINT_FILE = "checkpoint.ckpt"
+from fseed.training.memory_split import SPLIT_KIND, Split, read_split
 
 
 class RunLog:
@@ -38,15 +39,16 @@ class RunLog:
         """Where the last optimiser checkpoint stands."""
         return self.run_dir / CHECKPOINT_FILE
 
-    def rewind(self, *, step: int) -> None:
+    def rewind(self, *, step: int, scored: Iterable[int] = ()) -> None:
         """Forget everything behind ``step``; a negative step forgets all.
+
+        ``scored``: the steps after which the validation split is to be scored.
 
         Raises:
             UserError: if the records before the checkpoint are gone.
         """
-        metrics_path = self.run_dir / METRICS_FILE
-        truncate_metrics(metrics_path, after_step=step)
-        self.rows = read_metrics(metrics_path)[0] if metrics_path.exists() else []
+        truncate_metrics(self.run_dir / METRICS_FILE, after_step=step)
+        self.rows = _read_rows(self.run_dir / METRICS_FILE)
         self.predictions = []
         if step < 0:
             return
@@ -57,9 +59,9 @@ class RunLog:
         wanted = {(row["step"], row["split"]) for row in self.evaluation_rows}
         # rows that were written right before a kill, without their evaluation, are scored again
         self.predictions = [row for row in rows if (row["step"], row["split"]) in wanted]
-        scored = {(row["step"], row["split"]) for row in self.predictions}
-        is_whole = len(self.training_rows) == step and (0, "validation") in wanted
-        if not is_whole or scored != wanted:
+        found = {(row["step"], row["split"]) for row in self.predictions}
+        due = {(0, "validation"), *((each, "validation") for each in scored if each <= step)}
+        if len(self.training_rows) != step or not due <= wanted or found != wanted:
             raise UserError(
                 f"{self.run_dir}: the checkpoint is at step {step}, but the records before it are "
                 "incomplete; delete the folder to start this run anew"
@@ -75,6 +77,18 @@ class RunLog:
         """Rows of evaluations, in order."""
         return [row for row in self.rows if row["kind"] == "evaluation"]
 
+    @property
+    def splits(self) -> list[Split]:
+        """Where memory ran out and fewer samples at a time went on, in order."""
+        return [read_split(row) for row in self.rows if row["kind"] == SPLIT_KIND]
+
+    def keep_splits(self, splits: Sequence[Split]) -> None:
+        """Append those of ``splits`` that are not on record."""
+        known = self.splits
+        for split in splits:
+            if split not in known:
+                self.add_row(split.row())
+
     def evaluation_at(self, step: int, *, split: str) -> dict[str, Any] | None:
         """Return the evaluation row of ``step`` on ``split`` if it was recorded."""
         found = (r for r in self.evaluation_rows if (r["step"], r["split"]) == (step, split))
@@ -82,9 +96,7 @@ class RunLog:
 
     def last_recorded_step(self) -> int | None:
         """Return the last step on disk, None before the first row."""
-        path = self.run_dir / METRICS_FILE
-        rows = read_metrics(path)[0] if path.exists() else []
-        return rows[-1]["step"] if rows else None
+        return last_step(self.run_dir / METRICS_FILE)
 
     def total(self, key: str) -> float:
         """Sum ``key`` over all rows that have it."""
@@ -113,6 +125,20 @@ class RunLog:
                 "seconds": seconds,
             }
         )
+
+
+def read_splits(run_dir: Path, *, step: int) -> list[Split]:
+    """Return the recorded splits that hold for a run continued from ``step``; -1 begins anew."""
+    rows = _read_rows(run_dir / METRICS_FILE)
+    found = [read_split(row) for row in rows if row.get("kind") == SPLIT_KIND]
+    return [split for split in found if split.step <= step]
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        return read_metrics(path)[0] if path.exists() else []
+    except RecordError as error:
+        raise UserError(f"{path}: {error}; delete the folder to start this run anew") from error
 
 
 def due_steps(num_steps: int, *, every: int | None) -> Sequence[int]:

@@ -121,7 +121,7 @@ def append_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Append ``rows`` as JSON lines and sync them; a line that a kill has torn is cut off first."""
     text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     with os.fdopen(descriptor, "rb+") as file:
         whole = file.read()
         file.seek(whole.rfind(b"\n") + 1)

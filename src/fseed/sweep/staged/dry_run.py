@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fseed.results.statistics import MIN_SEEDS, planned_detectable_effect
+from fseed.sweep.needs import format_seconds
 from fseed.sweep.report import max_tokens
 from fseed.sweep.staged.book import BASELINE, CONTROLS, RunBook, Slot
 from fseed.sweep.staged.estimates import Estimate, estimate_deviation, estimate_seconds
@@ -45,17 +46,6 @@ def render_dry_run(sweep: StagedSweep, *, against: Path | None) -> str:
     lines += _time_lines(sweep, counts)
     lines += _remarks(sweep, deviation)
     return "\n".join(lines)
-
-
-def format_seconds(seconds: float) -> str:
-    """Return a duration in its largest fitting unit.
-
-    >>> format_seconds(40), format_seconds(400), format_seconds(40000)
-    ('40 s', '6.7 min', '11.1 h')
-    """
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _title(sweep: StagedSweep) -> str:

@@ -2,7 +2,6 @@
 
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +11,10 @@ from fseed.planned_run import PlannedRun
 from fseed.records import RESULT_FILE, RecordError, read_run
 from fseed.results.staged_files import StageDecision, read_decisions
 from fseed.results.statistics import ASSUMED_DEVIATION, MIN_SEEDS
+from fseed.sweep.needs import WORK_KEYS, Estimate
 from fseed.sweep.staged.probe_file import Probe
 
 MAX_RECORDS = 30
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number and where it comes from; ``value`` None where nothing is known."""
-
-    value: float | None
-    source: str
 
 
 def estimate_seconds(run: PlannedRun, *, root: Path, probe: Probe | None) -> Estimate:
@@ -72,9 +64,7 @@ def _seconds_like(run: PlannedRun, result: Path) -> float | None:
     if record.result is None:
         return None
     wanted = run.resolved_config()
-    keys = (("model", "name"), ("budget", "steps"), ("budget", "tokens"), ("budget", "batch_size"))
-    keys += (("trainer", "accelerator"), ("data", "num_validation"), ("data", "source"))
-    for group, key in keys:
+    for group, key in WORK_KEYS:
         if record.config.get(group, {}).get(key) != wanted[group][key]:
             return None
     seconds = record.result.get("wall_seconds")

@@ -10,6 +10,8 @@ from typing import Any
 from fseed.atomic import write_json_atomic
 from fseed.errors import UserError
 from fseed.identity import canonical_config
+from fseed.provenance import redact_all
+from fseed.record_schema import RecordError, check_size
 from fseed.results.staged_files import PLAN_FILE, STAGED_SCHEMA_VERSION
 from fseed.sweep.decisions import Rules
 from fseed.sweep.staged.book import BASELINE, RunBook, Slot, StagedArm
@@ -47,7 +49,7 @@ def build_plan(
             for stage in stages
         ],
         "settings": {task: _settings(book, task, stages[0]) for task in book.tasks},
-        "command": list(command),
+        "command": redact_all(list(command)),
         "code_hash": _baseline(book, book.tasks[0], stages[0]).code_hash,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -61,11 +63,12 @@ def settle_plan(folder: Path, plan: Mapping[str, Any]) -> bool:
     """
     path = folder / PLAN_FILE
     try:
+        check_size(path)
         recorded = json.loads(path.read_bytes())
     except FileNotFoundError:
         write_json_atomic(path, plan)
         return True
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecordError) as error:
         raise UserError(f"{path}: {error}\ngive another sweep.name") from error
     if not isinstance(recorded, dict):
         raise UserError(f"{path} holds no mapping\ngive another sweep.name")

@@ -13,6 +13,7 @@ from fseed.atomic import write_json_atomic
 from fseed.config.schema import ControlKind, Gate, Mode, RunConfig
 from fseed.errors import UserError
 from fseed.planned_run import PlannedRun
+from fseed.record_schema import RecordError, check_size
 from fseed.sweep.staged.book import RunBook, Slot
 from fseed.sweep.staged.stages import CONFIRM, QUICK, Stage
 
@@ -29,12 +30,17 @@ class Probe:
     peak_gib: float | None
     seconds_per_step: float
     tokens_per_second: float
+    reserved_gib: float | None = None  # of the GPU, by PyTorch's allocator
+    eval_batch_size: int | None = None  # null: the configured one fits
 
     def words(self, *, batch_size: int) -> tuple[str, ...]:
-        """Return the override that every run of the task gets, none where the batch fits whole."""
-        if self.micro_batch_size >= batch_size:
-            return ()
-        return (f"trainer.micro_batch_size={self.micro_batch_size}",)
+        """Return the overrides that every run of the task gets, none where the batches fit."""
+        words = []
+        if self.micro_batch_size < batch_size:
+            words.append(f"trainer.micro_batch_size={self.micro_batch_size}")
+        if self.eval_batch_size is not None:
+            words.append(f"budget.eval_batch_size={self.eval_batch_size}")
+        return tuple(words)
 
 
 class ProbeFailed(Exception):
@@ -48,13 +54,14 @@ def read_probes(folder: Path) -> dict[str, Probe]:
     """Return what is known per task; UserError for a file that cannot be used."""
     path = folder / PROBE_FILE
     try:
+        check_size(path)
         content = json.loads(path.read_bytes())
         if content["schema_version"] != SCHEMA_VERSION:
             raise ValueError(f"unknown schema version {content['schema_version']}")
         return {task: Probe(**told) for task, told in content["tasks"].items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecordError) as error:
         raise UserError(
             f"{path}: {error}\ndelete it where no run has started, or give another sweep.name"
         ) from error
@@ -71,17 +78,17 @@ def find_probe_run(
 ) -> PlannedRun:
     """Return the run of a task that needs the most memory, controls included."""
     runs = [book.run(Slot(task, arm, QUICK), seed=stages[0].seeds[0]) for arm in book.arms]
-    dearest = max(runs, key=lambda run: _cost(run.config))
+    dearest = max(runs, key=lambda run: memory_cost(run.config))
     if not has_controls:
         return dearest
     seed = stages[-1].seeds[0]
     kinds = (ControlKind.repeat_prompt, ControlKind.same_layer)
     arm = book.arms[runs.index(dearest)]
     controls = [book.run(Slot(task, arm, CONFIRM, control=kind.value), seed=seed) for kind in kinds]
-    return max((dearest, *controls), key=lambda run: _cost(run.config))
+    return max((dearest, *controls), key=lambda run: memory_cost(run.config))
 
 
-def _cost(config: RunConfig) -> tuple[int, int, int, int]:
+def memory_cost(config: RunConfig) -> tuple[int, int, int, int]:
     """Order runs by memory: prompts read twice, gradients between layers, gates, seeded layers."""
     kind = config.control.kind
     has_seed = config.fs.mode is Mode.prompt_fs

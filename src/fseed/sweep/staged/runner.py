@@ -1,5 +1,6 @@
 """Bring a staged sweep to its end: plan, probes, runs, decisions, report, all resumable."""
 
+import math
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -28,6 +29,10 @@ from fseed.sweep.staged.setup import StagedSweep
 from fseed.sweep.staged.stages import THRESHOLD_NOTE
 
 NO_CONTROLS = "note: sweep.controls=false: what is confirmed stands without its controls"
+ONE_DEVICE = (
+    "; measured on one device with the samples of its share: what trainer.devices={} add (copies, "
+    "traffic) or save (trainer.strategy=fsdp2) is not in it"
+)
 
 Launch = Callable[[Sequence[PlannedRun], Sequence[str]], Sequence[RunOutcome]]
 ShowReport = Callable[[Path], None]
@@ -132,7 +137,7 @@ def _probe_tasks(session: _Session) -> None:
                 probes[task] = session.tools.measure(run)
                 write_probes(sweep.folder, probes)
                 session.tools.view.say(f"{task}: {describe_probe(probes[task], run)}")
-            words = probes[task].words(batch_size=run.config.budget.batch_size)
+            words = probes[task].words(batch_size=_share_of_batch(run))
             if words:
                 _split_batches(sweep, task, words)
         except (ProbeFailed, UserError) as error:
@@ -148,14 +153,21 @@ def _split_batches(sweep: StagedSweep, task: str, words: Sequence[str]) -> None:
 
 def describe_probe(probe: Probe, run: PlannedRun) -> str:
     """Return what a probe found in one line."""
-    batch_size = run.config.budget.batch_size
-    whole = probe.micro_batch_size >= batch_size
+    batch_size, devices = run.config.budget.batch_size, run.config.trainer.devices
+    whole = probe.micro_batch_size >= _share_of_batch(run)
     fits = "the whole batch fits" if whole else f"micro batches of {probe.micro_batch_size}"
+    if probe.eval_batch_size is not None:
+        fits += f", {probe.eval_batch_size} scored at a time"
     memory = "" if probe.peak_gib is None else f", peak {probe.peak_gib:.1f} GiB"
     return (
         f"batch of {batch_size}: {fits}{memory}, {probe.seconds_per_step:.2f} s a step "
-        f"at the maximum length ({probe.arm})"
+        f"at the maximum length ({probe.arm})" + (ONE_DEVICE.format(devices) if devices > 1 else "")
     )
+
+
+def _share_of_batch(run: PlannedRun) -> int:
+    """Return the samples of a batch that one device takes."""
+    return math.ceil(run.config.budget.batch_size / run.config.trainer.devices)
 
 
 def _run_tasks(session: _Session) -> list[Progress]:
