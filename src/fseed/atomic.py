@@ -53,7 +53,8 @@ def write_parquet_atomic(path: Path, table: "pyarrow.Table | Mapping[str, Sequen
 
     whole = table if isinstance(table, pyarrow.Table) else pyarrow.table(dict(table))
     with replacing(path) as temporary:
-        parquet.write_table(whole, temporary)
+        # a changed byte is found when it is read, not taken for another number
+        parquet.write_table(whole, temporary, write_page_checksum=True)
 
 
 def plain(value: Any) -> Any:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fseed.errors import UserError
+from fseed.plain_text import plain_text
 
 if TYPE_CHECKING:
     from fseed.claims.checking import Report
@@ -172,7 +173,7 @@ def print_report(report: "Report", *, strict: bool) -> None:
     for level in reversed(LEVELS):
         for finding in report.findings:
             if finding.level == level:
-                print(finding)
+                print(plain_text(str(finding)))
     counts = (f"{_count(report.findings, level)} {level}" for level in LEVELS)
     print(
         f"check: {report.num_experiments} experiments, {report.num_runs} runs,"

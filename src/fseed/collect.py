@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fseed.confinement import check_inside
 from fseed.errors import UserError, did_you_mean
 from fseed.records import TABLES_DIR, default_output_root, is_run_dir
 from fseed.results.collection import Collection, collect_runs
@@ -86,6 +87,8 @@ def collect_and_print(
     collection = collect_runs(paths, margin=margin, cache=cache)
     console = build_console()
     folder = out if out is not None else default_tables_dir(paths)
+    if folder.name == TABLES_DIR:
+        check_inside(folder, folder.parent, name="--out")
     chosen = formats if collection.runs else ()
     finish_writing = start_writing(collection, folder, formats=chosen, audit=audit)
     try:

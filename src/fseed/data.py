@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fseed.compose.command_line import FriendlyParser
+from fseed.confinement import leave_current_folder
 from fseed.errors import UserError
 
 if TYPE_CHECKING:
@@ -163,4 +164,5 @@ def _write(card: "Card", files: dict[str, Path | None]) -> None:
 
 
 if __name__ == "__main__":
+    leave_current_folder()
     sys.exit(main())

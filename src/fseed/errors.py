@@ -3,12 +3,19 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from fseed.plain_text import plain_text
+
 
 class UserError(ValueError):
     """Bad input: says what was given, what is allowed and what to do, in one to three lines.
 
-    Entry points print the message on stderr without a traceback and exit with 2.
+    Entry points print the message on stderr without a traceback and exit with 2. It may repeat
+    what a stranger's file says, which must not steer the terminal.
     """
+
+    def __str__(self) -> str:
+        """Return the message, control characters spelt out."""
+        return plain_text(super().__str__())
 
 
 class DataError(UserError):

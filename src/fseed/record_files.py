@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from fseed.atomic import plain, write_parquet_atomic, write_text_atomic
-from fseed.record_schema import OPTIONAL_COLUMNS, PREDICTION_TYPES
+from fseed.confinement import open_own
+from fseed.record_schema import OPTIONAL_COLUMNS, PREDICTION_TYPES, RecordError, check_size
 
 
 def write_predictions(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
@@ -32,14 +33,23 @@ def _arrow_type(kind: str) -> Any:
 
 
 def append_metrics(path: Path, row: Mapping[str, Any]) -> None:
-    """Append one row to metrics.jsonl and flush it; a torn line before it stays a line alone."""
+    """Append one row to metrics.jsonl at once; a torn line before it stays a line alone.
+
+    A row that the system does not take whole, such as on a full disk, is taken back.
+    """
     line = json.dumps(row, default=plain).encode() + b"\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+") as file:
-        if file.tell() > 0:
+    with open(path, "ab+", buffering=0, opener=open_own) as file:
+        size = file.seek(0, os.SEEK_END)
+        if size > 0:
             file.seek(-1, os.SEEK_END)
             line = line if file.read(1) == b"\n" else b"\n" + line
-        file.write(line)
+        try:
+            while line:
+                line = line[os.write(file.fileno(), line) :]
+        except OSError:
+            os.ftruncate(file.fileno(), size)
+            raise
 
 
 def truncate_metrics(path: Path, *, after_step: int) -> None:
@@ -51,10 +61,23 @@ def truncate_metrics(path: Path, *, after_step: int) -> None:
     write_text_atomic(path, "".join(json.dumps(row) + "\n" for row in kept))
 
 
+def last_step(path: Path) -> int | None:
+    """Return the step of the last row of metrics.jsonl, None where there is no row to read."""
+    try:
+        rows, _ = read_metrics(path)
+    except (OSError, RecordError):
+        return None
+    return rows[-1]["step"] if rows else None
+
+
 def read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[int]]:
-    """Return the rows of metrics.jsonl and the 1-based numbers of its torn lines."""
+    """Return the rows of metrics.jsonl and the 1-based numbers of its torn lines.
+
+    RecordError for what is no regular file, or larger than any record.
+    """
     rows: list[dict[str, Any]] = []
     torn: list[int] = []
+    check_size(path)
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
             row = json.loads(line)
@@ -65,3 +88,9 @@ def read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[int]]:
         else:
             torn.append(number)
     return rows, torn
+
+
+def clean_temporaries(run_dir: Path) -> None:
+    """Remove what a killed writer left behind; call only while holding the run."""
+    for leftover in run_dir.glob(".*.tmp"):
+        leftover.unlink(missing_ok=True)

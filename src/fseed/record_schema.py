@@ -18,8 +18,15 @@ METRICS_FILE = "metrics.jsonl"
 PREDICTIONS_FILE = "predictions.parquet"
 RESULT_FILE = "result.json"
 FAILURE_FILE = "failure.json"
+# no records, but files of a run all the same
+CHECKPOINT_FILE = "checkpoint.ckpt"
+PREVIOUS_CHECKPOINT_FILE = "checkpoint.previous.ckpt"
+DAMAGED_SUFFIX = ".damaged"
+WORKER_LOG = "output.log"
 # far above any real record; a larger file is named, not read
 MAX_BYTES = 256 * 2**20
+# equal values take no room in a parquet file, but in memory
+MAX_ROWS = 20_000_000
 
 # of a staged sweep, in its own folder: fseed.results.staged_files; probe.json: measured memory
 SWEEP_FILES = frozenset({"plan.json", "decisions.jsonl", "probe.json"})
@@ -83,6 +90,12 @@ def check_size(path: Path) -> None:
         raise RecordError(f"{status.st_size:,} bytes; a record has at most {MAX_BYTES:,}")
 
 
+def check_rows(num_rows: int) -> None:
+    """Raise RecordError for a table longer than any run's."""
+    if num_rows > MAX_ROWS:
+        raise RecordError(f"{num_rows:,} rows; a table has at most {MAX_ROWS:,}")
+
+
 def read_mapping(path: Path) -> dict[str, Any]:
     """Read a YAML or JSON mapping; RecordError says what is wrong with it."""
     check_size(path)
@@ -142,9 +155,28 @@ def _parse_whole(text: bytes) -> Any:
     import yaml
 
     try:
-        return yaml.load(text, Loader=_yaml_loader())
+        content = yaml.load(text, Loader=_yaml_loader())
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
+    _refuse_aliases(content)
+    return content
+
+
+def _refuse_aliases(content: Any) -> None:
+    """Raise ValueError where one node stands twice: a few aliases of aliases fill any memory.
+
+    No record of fseed has them.
+    """
+    seen: set[int] = set()
+    waiting = [content]
+    while waiting:
+        node = waiting.pop()
+        if not isinstance(node, dict | list):
+            continue
+        if id(node) in seen:
+            raise ValueError("aliases (&name, *name) have no place in a record")
+        seen.add(id(node))
+        waiting += node.values() if isinstance(node, dict) else node
 
 
 @lru_cache(maxsize=1024)

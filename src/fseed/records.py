@@ -26,6 +26,8 @@ from fseed.atomic import write_json_atomic, write_parquet_atomic, write_text_ato
 from fseed.errors import UserError
 from fseed.record_files import (
     append_metrics,
+    clean_temporaries,
+    last_step,
     read_metrics,
     truncate_metrics,
     write_predictions,
@@ -45,6 +47,7 @@ from fseed.record_schema import (
     SWEEP_FILES,
     TABLES_DIR,
     RecordError,
+    check_rows,
     check_size,
     one_line,
     read_mapping,
@@ -73,6 +76,7 @@ __all__ = [
     "default_output_root",
     "find_runs",
     "is_run_dir",
+    "last_step",
     "read_metrics",
     "read_run",
     "scan",
@@ -99,12 +103,6 @@ def default_output_root() -> Path:
     checkout = Path(__file__).resolve().parents[2]
     is_checkout = (checkout / "pyproject.toml").is_file() and (checkout / "src/fseed").is_dir()
     return (checkout if is_checkout else Path.cwd()) / "outputs"
-
-
-def clean_temporaries(run_dir: Path) -> None:
-    """Remove what a killed writer left behind; call only while holding the run."""
-    for leftover in run_dir.glob(".*.tmp"):
-        leftover.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,9 @@ class RunRecord:
             check_size(self.path / PREDICTIONS_FILE)
             data = (self.path / PREDICTIONS_FILE).read_bytes()
             # small files: threads of Arrow would cost more than they save
-            table = parquet.ParquetFile(pyarrow.BufferReader(data)).read(use_threads=False)
+            file = parquet.ParquetFile(pyarrow.BufferReader(data), page_checksum_verification=True)
+            check_rows(file.metadata.num_rows)
+            table = file.read(use_threads=False)
         except FileNotFoundError as error:
             raise RecordError(f"{PREDICTIONS_FILE} is missing") from error
         except (OSError, pyarrow.ArrowException, RecordError) as error:

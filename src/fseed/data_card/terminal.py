@@ -8,6 +8,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from fseed.data_card.blocks import Block, Card, Histogram, Sample, Table
+from fseed.plain_text import plain_text
 
 PIPE_WIDTH = 100  # columns where there is no terminal
 BAR_WIDTH = 40
@@ -19,8 +20,8 @@ def print_card(card: Card, stream: TextIO) -> None:
     console = Console(file=stream, width=None if stream.isatty() else PIPE_WIDTH, highlight=False)
     # rich leaves the program when a pipe is closed; captured, the caller may decide
     with console.capture() as captured:
-        console.print(Text(card.heading, style="bold"), soft_wrap=True)
-        console.print(Text(card.summary))
+        console.print(_shown(card.heading, style="bold"), soft_wrap=True)
+        console.print(_shown(card.summary))
         for block in card.blocks:
             console.print()
             _print_block(block, console)
@@ -39,6 +40,11 @@ def bars(histogram: Histogram, *, width: int = BAR_WIDTH) -> list[str]:
     ]
 
 
+def _shown(text: str, style: str = "") -> Text:
+    """Return a text of the data, in which control characters are spelt out."""
+    return Text(plain_text(text), style=style)
+
+
 def _print_block(block: Block, console: Console) -> None:
     if isinstance(block, Table):
         _print_table(block, console)
@@ -49,7 +55,7 @@ def _print_block(block: Block, console: Console) -> None:
 
 
 def _print_table(block: Table, console: Console) -> None:
-    console.print(Text(block.title, style="bold"), soft_wrap=True)
+    console.print(_shown(block.title, style="bold"), soft_wrap=True)
     has_header = any(block.header)
     table = RichTable(
         box=SIMPLE_HEAD if has_header else None,
@@ -60,28 +66,28 @@ def _print_table(block: Table, console: Console) -> None:
     for name, side in zip(block.header, block.align, strict=True):
         table.add_column(name, justify="right" if side == "r" else "left", overflow="fold")
     for row in block.rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(_shown(cell) for cell in row))
     console.print(table)
     if block.note:
-        console.print(Text(f" {block.note}", style="dim"))
+        console.print(_shown(f" {block.note}", style="dim"))
 
 
 def _print_histogram(block: Histogram, console: Console) -> None:
-    console.print(Text(block.title, style="bold"))
+    console.print(_shown(block.title, style="bold"))
     for line in bars(block):
-        console.print(Text(f" {line}"), soft_wrap=True)
+        console.print(_shown(f" {line}"), soft_wrap=True)
 
 
 def _print_sample(block: Sample, console: Console) -> None:
     is_coloured = console.color_system is not None
     before, after = ("", "") if is_coloured else BRACKETS
-    console.print(Text(f"Example {block.title}", style="bold"))
+    console.print(_shown(f"Example {block.title}", style="bold"))
     for name, spans in block.parts:
-        console.print(Text(f"{name}:", style="dim"))
+        console.print(_shown(f"{name}:", style="dim"))
         text = Text()
         for span in spans:
             if span.is_marked:
-                text.append(f"{before}{span.text}{after}", style="black on yellow")
+                text.append(f"{before}{plain_text(span.text)}{after}", style="black on yellow")
             else:
-                text.append(span.text)
+                text.append(plain_text(span.text))
         console.print(text)

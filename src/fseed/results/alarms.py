@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fseed.results.alarms_of_answers import find_answer_alarms
+from fseed.results.alarms_of_memory import find_memory_alarms
 from fseed.results.alarms_of_training import find_training_alarms
 from fseed.results.differences.runs import Difference, differing_groups
 from fseed.results.duplicates import find_reuses
@@ -33,6 +34,7 @@ def find_alarms(runs: Sequence[Run], arms: Sequence[Arm]) -> list[str]:
         *_contradicting_losses(arms),
         *find_answer_alarms(runs, arms),
         *find_training_alarms(runs),
+        *find_memory_alarms(arms),
     ]
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,8 @@ from fseed.results.tables import render_markdown
 if TYPE_CHECKING:
     from fseed.results.legacy.audit import Audit
 
+# what makes a spreadsheet compute; no label of fseed begins so, and numbers may have a sign
+_FORMULA = re.compile(r"[=@\t\r]|[+-](?![\d.]+(?:[eE][+-]?\d+)?$)")
 FORMATS = ("markdown", "csv", "parquet", "latex", "html")
 Columns = Mapping[str, Sequence[Any]]
 
@@ -163,9 +166,16 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
+def _as_text(value: Any) -> Any:
+    """Put an apostrophe before a text that a spreadsheet would run; Parquet keeps it as it is."""
+    is_formula = isinstance(value, str) and _FORMULA.match(value) is not None
+    return f"'{value}" if is_formula else value
+
+
 def _csv(columns: Mapping[str, Sequence[Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
+    cells = ([_as_text(value) for value in values] for values in columns.values())
+    writer.writerows(zip(*cells, strict=True))
     return text.getvalue()

@@ -273,6 +273,8 @@ def _write_cache(path: Path, batches: Sequence[Batch]) -> None:
     parts = [json.dumps(listing).encode(), *(batch.data for batch in batches)]
     checksum = functools.reduce(lambda value, part: zlib.crc32(part, value), parts, 0)
     head = json.dumps(_head(checksum, sum(map(len, parts)))).encode()
+    if path.parent.is_symlink():  # the folder may be a stranger's, and the link lead anywhere
+        return
     try:
         with replacing(path) as temporary, temporary.open("wb") as file:
             file.write(_MAGIC + struct.pack(_SIZES, len(head), len(parts[0])) + head)

@@ -6,6 +6,7 @@ r"""The tables for a paper: floats that need the package booktabs and nothing el
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from fseed.plain_text import plain_text
 from fseed.results.collection import Collection
 from fseed.results.comparison import Comparison
 from fseed.results.formats import MISSING, evidence_cells, paired_cells, tables_of
@@ -44,7 +45,7 @@ def render_latex(collection: Collection) -> str:
 
 def escape_latex(text: str) -> str:
     """Return ``text`` set as it stands: LaTeX's own characters escaped, line breaks as spaces."""
-    escaped = "".join(_ESCAPES.get(char, char) for char in " ".join(text.split()))
+    escaped = "".join(_ESCAPES.get(char, char) for char in plain_text(" ".join(text.split())))
     return _MINUS.sub("$-$", escaped)
 
 

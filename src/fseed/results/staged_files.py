@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fseed.record_schema import one_line
+from fseed.record_schema import check_size, one_line
 from fseed.records import RecordError
 
 PLAN_FILE = "plan.json"
@@ -100,10 +100,11 @@ def read_plan(folder: Path) -> StagedPlan | None:
     """
     path = folder / PLAN_FILE
     try:
+        check_size(path)
         data = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError, RecordError) as error:
         raise RecordError(f"{path}: {one_line(error)}") from error
     return _parse(_plan, data, path, place=str(path))
 
@@ -119,10 +120,11 @@ def read_decisions(folder: Path) -> list[StageDecision]:
     """
     path = folder / DECISIONS_FILE
     try:
+        check_size(path)
         lines = path.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
         return []
-    except OSError as error:
+    except (OSError, RecordError) as error:
         raise RecordError(f"{path}: {one_line(error)}") from error
     return [_decision_line(path, number, line) for number, line in enumerate(lines, start=1)]
 

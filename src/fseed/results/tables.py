@@ -5,11 +5,13 @@ import os
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import IO
+from typing import IO, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from fseed.plain_text import plain_markdown, plain_text
 from fseed.results.collection import Collection
 from fseed.results.comparison import Comparison
 from fseed.results.formats import (
@@ -56,11 +58,19 @@ def build_console(file: IO[str] | None = None, *, width: int | None = None) -> C
     """
     if file is None and isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    console = Console(file=file, highlight=False, markup=False, width=width)
+    console = PlainConsole(file=file, highlight=False, markup=False, width=width)
     if not console.is_terminal and width is None:
         columns = os.environ.get("COLUMNS", "")
         console.width = int(columns) if columns.isdigit() else PIPE_WIDTH
     return console
+
+
+class PlainConsole(Console):
+    """A console on which texts of strangers are only text: control characters are spelt out."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return plain text as rich shows it, whether printed alone or in a cell."""
+        return super().render_str(plain_text(text), **options)
 
 
 def print_collection(collection: Collection, console: Console, *, show_runs: bool) -> None:
@@ -77,9 +87,9 @@ def print_collection(collection: Collection, console: Console, *, show_runs: boo
 
 def render_markdown(collection: Collection) -> str:
     """Return headings, the paired tables in full, alarms and failures as Markdown."""
-    parts = ["\n".join(f"- {line}" for line in collection.headings)]
+    parts = ["\n".join(f"- {plain_markdown(line)}" for line in collection.headings)]
     for caption, rows in tables_of(collection.comparisons):
-        parts.append(f"**{caption}**")
+        parts.append(f"**{plain_markdown(caption)}**")
         has_controls = any(row.control != "none" for row in rows)
         parts.append(_markdown([_full_cells(row, has_controls=has_controls) for row in rows]))
     if collection.comparisons:
@@ -89,7 +99,8 @@ def render_markdown(collection: Collection) -> str:
     parts.append(_markdown([run_cells(run) for run in collection.runs]))
     for lines in (alarm_lines(collection), failure_lines(collection)):
         if lines:
-            parts.append(f"**{lines[0]}**\n\n" + "\n".join(f"- {line}" for line in lines[1:]))
+            told = "\n".join(f"- {plain_markdown(line)}" for line in lines[1:])
+            parts.append(f"**{lines[0]}**\n\n{told}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -227,7 +238,8 @@ def _markdown(rows: Sequence[Mapping[str, str]]) -> str:
     if not rows:
         return "none"
     lines = [list(rows[0]), ["---"] * len(rows[0]), *([*row.values()] for row in rows)]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |"
-        for line in lines
-    )
+    return "\n".join(f"| {' | '.join(map(_markdown_cell, line))} |" for line in lines)
+
+
+def _markdown_cell(text: str) -> str:
+    return plain_markdown(text).replace("|", "\\|").replace("\n", " ")

@@ -230,7 +230,7 @@ def _read_entry(path: Path) -> TaskData | None:
         data = read_entry(path)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         _say(f"{path} cannot be used ({error}); the examples are built anew")
         return None
     # mark it as used; in a folder shared read-only it cannot be

@@ -84,7 +84,11 @@ def _import_datasets() -> Any:
         raise UserError(
             "data=hub needs the package datasets: pip install 'fseed[hub]', or use data=local"
         ) from error
-    return datasets
+    module: Any = datasets  # its typed members differ between versions
+    if hasattr(module.config, "HF_DATASETS_TRUST_REMOTE_CODE"):
+        # before version 4 a data set could bring code, and the user was asked for leave to run it
+        module.config.HF_DATASETS_TRUST_REMOTE_CODE = False
+    return module
 
 
 @contextmanager

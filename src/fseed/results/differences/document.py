@@ -4,6 +4,8 @@ import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from fseed.plain_text import plain_markdown, plain_text
+
 _STYLE = """\
 :root { color-scheme: light dark; --line: #8884; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 0 auto; padding: 1rem; }
@@ -42,7 +44,7 @@ def render_text(sections: Sequence[Section], *, width: int) -> str:
         if section.table is not None and section.table.rows:
             lines += ["", *_text_table(section.table, width=width), ""]
         parts.append("\n".join([*lines, *section.notes]).strip("\n"))
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return plain_text("\n\n".join(part for part in parts if part)) + "\n"
 
 
 def render_markdown(sections: Sequence[Section]) -> str:
@@ -50,11 +52,11 @@ def render_markdown(sections: Sequence[Section]) -> str:
     parts = []
     for section in sections:
         parts += [f"## {section.title}"] if section.title else []
-        parts += ["\n".join(f"- {line}" for line in section.lines)] if section.lines else []
+        parts += _markdown_list(section.lines)
         if section.table is not None and section.table.rows:
             parts.append("\n".join(_markdown_table(section.table)))
-        parts += ["\n".join(f"- {line}" for line in section.notes)] if section.notes else []
-    return "\n\n".join(parts) + "\n"
+        parts += _markdown_list(section.notes)
+    return plain_text("\n\n".join(parts)) + "\n"
 
 
 def render_html(sections: Sequence[Section], *, title: str) -> str:
@@ -87,6 +89,10 @@ def _blocks(table: Table) -> Iterator[str]:
         for column, value in list(named)[table.num_fixed :]:
             owners.setdefault(value, []).append(column)
         yield from (f"      {value}  [{' '.join(columns)}]" for value, columns in owners.items())
+
+
+def _markdown_list(lines: Sequence[str]) -> list[str]:
+    return ["\n".join(f"- {plain_markdown(line)}" for line in lines)] if lines else []
 
 
 def _markdown_table(table: Table) -> Iterator[str]:

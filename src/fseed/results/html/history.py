@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from fseed.records import METRICS_FILE, read_metrics
+from fseed.records import METRICS_FILE, RecordError, read_metrics
 from fseed.results.runs import Run
 
 _LARGEST = 1e300
@@ -40,7 +40,7 @@ def read_history(run: Run) -> History:
     """Read metrics.jsonl of a run; torn lines and values that are no number are left out."""
     try:
         rows, _ = read_metrics(run.record.path / METRICS_FILE)
-    except OSError:
+    except (OSError, RecordError):
         return History([], [])
     # a step that stands twice was repeated after a stop: the later row counts
     trained = {row["step"]: row for row in rows if row.get("kind") == "train"}

@@ -5,11 +5,8 @@ import re
 from collections.abc import Iterable
 from functools import cache
 
-# what a browser hides, reorders or refuses: control characters, directional marks, surrogates
-_UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f"
-    "\ud800-\udfff\ufeff\ufff9-\uffff]"
-)
+from fseed.plain_text import plain_text
+
 _HARMLESS = re.compile(r"[\w .,:;%+/()\[\]#=|*-]*", re.ASCII)
 _VOID = frozenset({"meta", "br", "hr", "col"})
 _SHAPES = frozenset({"line", "circle", "rect", "path", "polyline", "use"})
@@ -28,7 +25,7 @@ Child = Html | str | None
 
 def clean_text(text: str) -> str:
     """Return the text with what a reader could not see spelt out, such as ``\\u202e``."""
-    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return plain_text(text)
 
 
 def escape(text: str) -> Html:
