@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from fseed.confinement import leave_current_folder
 from fseed.errors import UserError
 
 STOPPED = "\nstopped; the same command continues where it stopped"
@@ -49,4 +50,5 @@ def _dispatch(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    leave_current_folder()
     sys.exit(main())

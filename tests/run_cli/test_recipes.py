@@ -26,6 +26,9 @@ README = (LAUNCH / "README.md").read_text("utf-8")
 EXAMPLES = re.findall(r"^bash launch/(\S+) ?(.*?)(?:  +#.*)?$", README, flags=re.MULTILINE)
 # two rounds have a script for their earlier rule as well
 WITHOUT_EXPERIMENT = {"all_tasks_mini", "round20_threshold", "round21_threshold"}
+LAUNCHERS = {
+    *("on_slots", "on_gpus", "on_submitit_local", "on_slurm", "on_ray", "on_ray_cluster"),
+}
 
 # stands in for python: writes its words down and does nothing
 RECORDER = """\
@@ -90,8 +93,10 @@ def test_every_example_of_the_readme_composes(name: str, words: str, tmp_path: P
 
 def test_every_experiment_has_a_script_and_a_row() -> None:
     names = {script.stem for script in SCRIPTS}
-    assert names == {*EXPERIMENTS, *WITHOUT_EXPERIMENT}
-    assert set(re.findall(r"^\| \[`(\w+)\.sh`\]\(\1\.sh\) \|", README, flags=re.MULTILINE)) == names
+    assert names == {*EXPERIMENTS, *WITHOUT_EXPERIMENT, *LAUNCHERS}
+    rows = set(re.findall(r"\| \[`(\w+)\.sh`\]\(\1\.sh\) \|", README))
+    assert rows == names
+    assert {Path(name).stem for name, _ in EXAMPLES} >= LAUNCHERS
 
 
 def test_every_study_has_a_mini_run() -> None:

@@ -12,11 +12,13 @@ from hydra.core.utils import JobReturn
 
 from fseed.compose.command_line import CommandLine, completion_line
 from fseed.compose.friendly import friendly_errors
-from fseed.compose.job import run_point, train
+from fseed.compose.job import run_point
+from fseed.compose.limits import check_gpus, describe_needs
 from fseed.compose.loader import CONFIG_NAME, Composer, hydra_session
 from fseed.compose.overrides import parse_overrides, schema_types
 from fseed.compose.plan_changes import print_plan_changes
 from fseed.errors import UserError, did_you_mean
+from fseed.launch.train import train
 from fseed.planned_run import RunOutcome
 from fseed.sweep.execute import execute_run, exit_code
 from fseed.sweep.plan import Point, SweepPlan, plan_run
@@ -61,11 +63,15 @@ def run_once(command: CommandLine) -> int:
         print(f"note: the experiment sweeps {' and '.join(swept)}: add -m to run all of it")
     if entry.run.config.sweep.diff_against is not None:
         print_plan_changes([entry.run], Path(entry.run.config.sweep.diff_against))
-    if entry.run.config.sweep.dry_run:
-        print(render_plan(plan))
+    is_dry = entry.run.config.sweep.dry_run
+    check_gpus(plan.to_run)
+    needs = describe_needs(plan.to_run, num_at_once=1, refuse=not is_dry)
+    for line in [render_plan(plan)] if is_dry else render_notes(plan):
+        print(line)
+    if needs is not None:
+        print(needs)
+    if is_dry:
         return 0
-    for note in render_notes(plan):
-        print(note)
     return execute_run(entry.run, position="1/1", train=train).exit_code
 
 

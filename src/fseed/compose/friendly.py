@@ -8,6 +8,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
+from fseed.compose.launcher_extras import EXTRAS, missing_extra
 from fseed.compose.overrides import TASK_OPTIONS, schema_types
 from fseed.errors import UserError, did_you_mean
 
@@ -52,6 +53,8 @@ def explain(error: Exception) -> str:
 def _explain_missing(error: MissingConfigException) -> str:
     group, _, option = str(error.missing_cfg_file or "").rpartition("/")
     known = list(error.options or ())
+    if group == "hydra/launcher" and option in EXTRAS:
+        return missing_extra(option)
     if not group:
         return _shorten(str(error))
     listed = f"\noptions: {', '.join(known)}" if known else ""

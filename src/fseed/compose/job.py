@@ -1,6 +1,5 @@
 """What Hydra's launchers call: one planned run in this process."""
 
-import os
 from dataclasses import dataclass
 
 from hydra.core.global_hydra import GlobalHydra
@@ -8,6 +7,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from fseed.compose.loader import Composer
+from fseed.launch.train import train
 from fseed.planned_run import PlannedRun, RunOutcome
 from fseed.sweep.execute import execute_run
 from fseed.sweep.plan import plan_run
@@ -34,12 +34,3 @@ def run_point(config: DictConfig) -> RunOutcome:
     loader = GlobalHydra.instance().config_loader()
     point = Composer(loader).compose(list(HydraConfig.get().overrides.task))
     return execute_run(plan_run(point).run, position="1/1", train=train)
-
-
-def train(run: PlannedRun, position: str) -> RunOutcome:
-    """Train one run; the import of torch and Lightning takes seconds."""
-    # threads that spin while they wait stall a busy machine; OpenMP reads this at import
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    from fseed.training.runner import train_run
-
-    return train_run(run, position=position)

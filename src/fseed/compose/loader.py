@@ -1,9 +1,10 @@
 """Compose configurations from ``conf/`` and the words of a command line."""
 
 import copy
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fseed.compose.friendly import friendly_errors
+from fseed.compose.guarded_loader import GuardedLoader, guarded_resolvers
 from fseed.config.labels import LABELLED_GROUPS, arm_label
 from fseed.config.options import conf_dir, read_groups
 from fseed.config.rules import leaves
@@ -33,15 +35,19 @@ from fseed.sweep.plan import Point
 CONFIG_NAME = "config"
 SCHEMA_NAME = "run_schema"
 
+_SEED = re.compile(r"seed=(0|[1-9]\d{0,9})")
+
 
 @contextmanager
 def hydra_session(config_dirs: Sequence[str] = ()) -> Iterator[Hydra]:
     """Yield Hydra over the options of ``conf/`` and of ``config_dirs``, which add to them."""
     ConfigStore.instance().store(name=SCHEMA_NAME, node=RunConfig)
     OmegaConf.register_new_resolver("fseed_output_dir", output_dir, replace=True)
-    with initialize_config_dir(str(conf_dir()), job_name="fseed", version_base="1.3"):
+    session = initialize_config_dir(str(conf_dir()), job_name="fseed", version_base="1.3")
+    with session, guarded_resolvers():
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
+        hydra.config_loader = GuardedLoader(hydra.config_loader.get_search_path())
         _add_config_dirs(hydra.config_loader, config_dirs)
         yield hydra
 
@@ -67,18 +73,39 @@ def _add_config_dirs(loader: Any, config_dirs: Sequence[str]) -> None:
 class Composer:
     """Turn overrides into points; what several points need is composed once."""
 
-    def __init__(self, loader: ConfigLoader) -> None:
-        """Compose with ``loader``, as ``hydra_session`` or a sweeper's context gives it."""
-        self.loader = loader
+    def __init__(self, loader: ConfigLoader, *, launcher: str | None = None) -> None:
+        """Compose with ``loader``, as ``hydra_session`` or a sweeper's context gives it.
+
+        ``launcher``: option of hydra/launcher, of which the jobs of a sweep hear nothing.
+        """
+        self.loader, self.launcher = loader, launcher
         self._groups = read_groups()
         self._bases: dict[tuple[str, ...], _Base] = {}
+        self._points: dict[tuple[str, ...], Point] = {}
 
     def compose(self, overrides: Sequence[str]) -> Point:
         """Return the typed configuration of ``overrides`` with the label of its arm.
 
+        Points that differ in a plain ``seed=N`` alone are composed once: nothing else reads it.
+
         Raises:
             UserError: when the files or overrides do not make a valid configuration.
         """
+        rest = tuple(text for text in overrides if _SEED.fullmatch(text) is None)
+        if len(rest) != len(overrides) - 1:
+            return self._compose(overrides)
+        if rest not in self._points:
+            self._points[rest] = self._compose(rest)
+        point = self._points[rest]
+        seed = next(int(text.partition("=")[2]) for text in overrides if _SEED.fullmatch(text))
+        return replace(
+            point,
+            config=replace(point.config, seed=seed),
+            choices=dict(point.choices),
+            overrides=_task_overrides(overrides),
+        )
+
+    def _compose(self, overrides: Sequence[str]) -> Point:
         with friendly_errors():
             base, values = self._parse(overrides)
             content = copy.deepcopy(base.content)
@@ -87,8 +114,9 @@ class Composer:
             config = OmegaConf.to_object(content)
         assert isinstance(config, RunConfig)
         _check_overruled(overrides, config, base.choices)
-        task_overrides = [text for text in overrides if not text.startswith("hydra")]
-        return Point(config, dict(base.choices), task_overrides, self._label(config, base))
+        label = self._label(config, base)
+        launcher = self.launcher or base.launcher
+        return Point(config, dict(base.choices), _task_overrides(overrides), label, launcher)
 
     def experiment_sweep(self, overrides: Sequence[str]) -> list[str]:
         """Return the keys that the chosen experiment lists values for, to be swept with -m."""
@@ -140,6 +168,10 @@ class Composer:
             return self._compose_options(f"fs={base.choices['fs']}")
 
 
+def _task_overrides(overrides: Sequence[str]) -> list[str]:
+    return [text for text in overrides if not text.startswith("hydra")]
+
+
 @dataclass(frozen=True)
 class _Base:
     """Composed options, shared by all points that differ in single values only."""
@@ -147,6 +179,7 @@ class _Base:
     options: tuple[str, ...]
     content: DictConfig
     choices: dict[str, str]
+    launcher: str
     swept: list[str]
 
 
@@ -157,7 +190,7 @@ def _split(content: DictConfig, options: tuple[str, ...]) -> _Base:
     swept = list(content.hydra.sweeper.get("params") or {})
     with open_dict(content):
         del content["hydra"]
-    return _Base(options, content, choices, swept)
+    return _Base(options, content, choices, str(chosen["hydra/launcher"]), swept)
 
 
 def _arm_values(content: DictConfig) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from functools import cache
 from types import UnionType
 from typing import Any, get_args, get_type_hints
 
@@ -157,13 +158,18 @@ def check_type(key: str, value: Any, kind: Any) -> None:
     """Raise UserError unless ``value`` has the type of ``key``; interpolations pass."""
     if isinstance(value, str) and "${" in value:
         return
-    *parents, leaf = key.split(".")
-    node = OmegaConf.structured(schema_types()[".".join(parents)] if parents else RunConfig)
+    parent, _, leaf = key.rpartition(".")
     try:
-        node[leaf] = value
+        _typed_node(parent)[leaf] = value
     except OmegaConfBaseException:
         hint = f"\nto run several values: {key}=A,B -m" if isinstance(value, list) else ""
         raise UserError(f"{key}={_text(value)}: expected {_describe(kind)}{hint}") from None
+
+
+@cache
+def _typed_node(parent: str) -> Any:
+    """Return a section to try values in; a sweep tries thousands."""
+    return OmegaConf.structured(schema_types()[parent] if parent else RunConfig)
 
 
 def _parse(text: str, config_loader: ConfigLoader) -> Override:

@@ -61,7 +61,7 @@ def main() -> int:
     from fseed.training.probe import probe_memory
 
     try:
-        found = probe_memory(run)
+        found = probe_memory(run, reads_data=True)
     except UserError as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2

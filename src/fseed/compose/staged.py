@@ -10,7 +10,9 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 from rich.console import Console
 
+from fseed.compose.launcher_extras import check_launcher, launcher_name
 from fseed.compose.launching import is_sequential, launch_runs, set_launch_folder
+from fseed.compose.limits import count_at_once
 from fseed.compose.loader import Composer
 from fseed.compose.overrides import expand_sweep, parse_overrides
 from fseed.compose.plan_changes import print_plan_changes
@@ -21,6 +23,7 @@ from fseed.identity import ARM_KEYS
 from fseed.planned_run import PlannedRun, RunOutcome
 from fseed.sweep.staged.book import BASELINE, Slot
 from fseed.sweep.staged.dry_run import render_dry_run
+from fseed.sweep.staged.limits import describe_staged_needs
 from fseed.sweep.staged.live_table import LiveTable
 from fseed.sweep.staged.runner import ShowReport, Tools, run_staged
 from fseed.sweep.staged.setup import StagedSweep, build_sweep
@@ -39,12 +42,24 @@ def run_staged_sweep(
     Raises:
         UserError: before anything is written, when any part of the sweep cannot work.
     """
-    sweep, first = plan_staged(arguments, params=params, hydra_context=hydra_context)
+    check_launcher(config)
+    launcher = launcher_name(config)
+    sweep, first = plan_staged(
+        arguments, params=params, hydra_context=hydra_context, launcher=launcher
+    )
     against = first.sweep.diff_against
     if against is not None:
         print_plan_changes(_first_runs(sweep), Path(against))
     if first.sweep.dry_run:
         print(render_dry_run(sweep, against=None if against is None else Path(against)))
+    needs = describe_staged_needs(
+        sweep,
+        num_at_once=count_at_once(_first_runs(sweep), config),
+        max_hours=first.sweep.max_hours,
+        refuse=not first.sweep.dry_run,
+    )
+    print(needs, flush=True)
+    if first.sweep.dry_run:
         return 0
     set_launch_folder(config, sweep.folder)
     view = LiveTable(Console())
@@ -58,7 +73,11 @@ def run_staged_sweep(
 
 
 def plan_staged(
-    arguments: Sequence[str], *, params: Mapping[str, str], hydra_context: HydraContext
+    arguments: Sequence[str],
+    *,
+    params: Mapping[str, str],
+    hydra_context: HydraContext,
+    launcher: str | None = None,
 ) -> tuple[StagedSweep, RunConfig]:
     """Return the checked sweep of a command line, and the first of its configurations.
 
@@ -70,7 +89,7 @@ def plan_staged(
     words = [f"{key}={values}" for key, values in params.items() if key not in keys]
     overrides = [*given, *parse_overrides(words, multirun=True, config_loader=loader)]
     check_swept_keys(overrides)
-    composer, grid = Composer(loader), expand_sweep(overrides)
+    composer, grid = Composer(loader, launcher=launcher), expand_sweep(overrides)
     first = composer.compose(grid[0]).config
     points = [composer.compose(_without_seed(words)) for words in grid]
     command = [Path(sys.argv[0]).name, *sys.argv[1:]]

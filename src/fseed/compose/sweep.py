@@ -6,7 +6,9 @@ from pathlib import Path
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
+from fseed.compose.launcher_extras import check_launcher, launcher_name
 from fseed.compose.launching import launch_runs, set_launch_folder
+from fseed.compose.limits import count_at_once, describe_needs, seconds_of_start
 from fseed.compose.loader import Composer
 from fseed.compose.overrides import expand_sweep, parse_overrides
 from fseed.compose.plan_changes import print_plan_changes
@@ -29,10 +31,23 @@ def run_paired_sweep(
     Raises:
         UserError: before anything is written, when any point of the grid cannot work.
     """
-    plan = plan_points(arguments, params=params, hydra_context=hydra_context)
+    check_launcher(config)
+    launcher = launcher_name(config)
+    plan = plan_points(arguments, params=params, hydra_context=hydra_context, launcher=launcher)
     _print_changes(plan)
-    if any(entry.run.config.sweep.dry_run for entry in plan.entries):
+    is_dry = any(entry.run.config.sweep.dry_run for entry in plan.entries)
+    at_once = count_at_once(plan.to_run, config)
+    needs = describe_needs(
+        plan.to_run,
+        num_at_once=at_once,
+        refuse=not is_dry,
+        start_seconds=seconds_of_start(config),
+    )
+    if is_dry:
         print(render_plan(plan))
+    if needs is not None:
+        print(needs, flush=True)
+    if is_dry:
         return 0
 
     def launch(runs: Sequence[PlannedRun]) -> list[RunOutcome]:
@@ -44,7 +59,11 @@ def run_paired_sweep(
 
 
 def plan_points(
-    arguments: Sequence[str], *, params: Mapping[str, str], hydra_context: HydraContext
+    arguments: Sequence[str],
+    *,
+    params: Mapping[str, str],
+    hydra_context: HydraContext,
+    launcher: str | None = None,
 ) -> SweepPlan:
     """Expand the grid of ``arguments``, and of ``params`` where the command line is silent."""
     loader = hydra_context.config_loader
@@ -52,7 +71,7 @@ def plan_points(
     keys = {override.get_key_element() for override in given}
     words = [f"{key}={values}" for key, values in params.items() if key not in keys]
     asked = parse_overrides(words, multirun=True, config_loader=loader)
-    composer = Composer(loader)
+    composer = Composer(loader, launcher=launcher)
     # one after the other: a mistake that every point shares is told after the first
     points = (composer.compose(point) for point in expand_sweep([*given, *asked]))
     return plan_sweep(points, compose=composer.compose)

@@ -1,0 +1,1 @@
+"""Hydra plugin: the launcher that runs a sweep in slots, a process per run."""
