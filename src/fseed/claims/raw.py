@@ -13,7 +13,7 @@ from fseed.atomic import write_text_atomic
 from fseed.claims.findings import Finding, error
 from fseed.claims.seal import hash_files
 
-RAW_FOLDERS = ("kernels", "simulations")
+RAW_FOLDERS = ("kernels", "launchers", "simulations")
 RAW_LIST = Path("paper/raw.sha256")
 _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
