@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from fseed.sweep.environment import missing_gpu_reason
+
 # tiny tensors: a second thread costs more than it computes; read when torch is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
+if missing_gpu_reason() is not None:
+    # kernels run in triton's interpreter (float32); read when one is defined, so before any import
+    os.environ["TRITON_INTERPRET"] = "1"
 # a fixed width, whatever the test runner sets
 os.environ.pop("COLUMNS", None)
 # tests build their examples and leave the user's cache alone

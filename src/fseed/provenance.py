@@ -42,8 +42,8 @@ REDACTED = "[redacted]"
 MIN_SECRET_LENGTH = 6  # characters; shorter values are words that occur anywhere
 _SECRET_NAME = r"(?:token|passw(?:or)?d|passphrase|secret|api[_-]?key|access[_-]?key|credentials?)"
 _SECRET_VARIABLE = re.compile(
-    rf"{_SECRET_NAME}|(?:^|_)(?:key|auth|pat|pwd|cookie|dsn)(?:_|$)", re.IGNORECASE
-)
+    rf"{_SECRET_NAME}|(?:^|_)(?:key|auth|pat|cookie|dsn)(?:_|$)|_pwd(?:_|$)", re.IGNORECASE
+)  # PWD alone is the current folder of a shell, a part of every path
 # what shows by its form alone that it opens a door, group 1 is kept
 _SECRET_TEXTS = (
     # a path made of a URL has lost a stroke

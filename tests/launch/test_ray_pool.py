@@ -36,6 +36,7 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
     monkeypatch.setitem(sys.modules, "ray", fake)  # type: ignore[arg-type]
     monkeypatch.setattr(cluster_run, "train", fake_worker.train)
     monkeypatch.setattr(cluster_run, "preload", lambda: None)
+    monkeypatch.setattr(ray_pool, "_knock", lambda _: None)
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_WAIT_POLICY")
     for name in (*names, *ray_pool.ENVIRONMENT):
         monkeypatch.setenv(name, "1")

@@ -53,7 +53,10 @@ RESTORED: dict[str, Callable[[], Any]] = {
         torch.backends.cuda.matmul, "allow_tf32", True
     ),
     "utils.deterministic.fill_uninitialized_memory": lambda: setattr(
-        torch.utils.deterministic, "fill_uninitialized_memory", False
+        torch.utils.deterministic,
+        "fill_uninitialized_memory",
+        # a run before this test may have turned it off
+        not torch.utils.deterministic.fill_uninitialized_memory,  # pyright: ignore
     ),
 }
 

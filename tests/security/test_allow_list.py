@@ -26,7 +26,6 @@ def launcher(target: str, **options: Any) -> dict[str, Any]:
         f"{SUBMITIT}.LocalLauncher",
         f"{SUBMITIT}.SlurmLauncher",
         "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",
-        "hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher",
         "hydra_plugins.fseed_slots_launcher.launcher.SlotsLauncher",
         "hydra_plugins.fseed_ray_launcher.launcher.RayLauncher",
     ],

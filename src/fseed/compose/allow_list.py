@@ -7,7 +7,7 @@ command line are the user's own: they may move folders and name addresses, but n
 
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from fseed.errors import UserError
@@ -22,7 +22,6 @@ _PLUGINS = frozenset(
         "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
         "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
         "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",
-        "hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher",
         "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher",
         "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher",
     }
@@ -113,6 +112,17 @@ def check_search_path(words: Collection[str]) -> None:
             raise UserError(
                 f"{word}: a module would be imported to find it\ngive a folder: --config-dir FOLDER"
             )
+
+
+def words_by_hand(keys: Iterable[str]) -> list[str]:
+    """Return the words of a command line that say which of the ``keys`` only it may set.
+
+    They hold what a file may repeat: the values themselves come later.
+    """
+    neutral = {None: "null", False: "false"}
+    return [
+        f"{key}={neutral[_COMMAND_LINE_ONLY[key][0]]}" for key in keys if key in _COMMAND_LINE_ONLY
+    ]
 
 
 def allowed_targets() -> frozenset[str]:

@@ -13,6 +13,7 @@ from hydra.core.utils import JobReturn
 from fseed.compose.command_line import CommandLine, completion_line
 from fseed.compose.friendly import friendly_errors
 from fseed.compose.job import run_point
+from fseed.compose.launcher_extras import refuse_single_run
 from fseed.compose.limits import check_gpus, describe_needs
 from fseed.compose.loader import CONFIG_NAME, Composer, hydra_session
 from fseed.compose.overrides import parse_overrides, schema_types
@@ -56,6 +57,7 @@ def run_once(command: CommandLine) -> int:
         composer = Composer(hydra.config_loader)
         point = composer.compose(command.overrides)
         _refuse_staged(command, point)
+        refuse_single_run(point.launcher)
         entry = plan_run(point)
         swept = composer.experiment_sweep(command.overrides)
     plan = SweepPlan([entry], num_duplicates=0)

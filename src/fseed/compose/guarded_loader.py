@@ -40,7 +40,10 @@ class GuardedLoader(ConfigLoaderImpl):
         check_words(content, words=[str(word.input_line) for word in words])
         # --hydra-help composes Hydra's options alone, with Hydra's own folders, and runs nothing
         own = ["hydra.run", "hydra.sweep", "hydra.job", "hydra.output_subdir"]
-        given = [*(word.key_or_group for word in words), *(own if config_name is None else ())]
+        # launcher=ray chooses a file and gives none of the keys launcher.* itself
+        keys = (word.key_or_group for word in words)
+        given = [key for key in keys if not self.repository.group_exists(key)]
+        given += own if config_name is None else []
         check_names(content, given=given)
         return config
 

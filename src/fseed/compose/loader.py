@@ -21,6 +21,7 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from fseed.compose.allow_list import words_by_hand
 from fseed.compose.friendly import friendly_errors
 from fseed.compose.guarded_loader import GuardedLoader, guarded_resolvers
 from fseed.config.labels import LABELLED_GROUPS, arm_label
@@ -128,7 +129,8 @@ class Composer:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
         options = [o for o in parsed if o.is_hydra_override() or o.key_or_group in self._groups]
         values = [override for override in parsed if override not in options]
-        return self._compose_options(*(str(o.input_line) for o in options)), values
+        by_hand = words_by_hand(override.key_or_group for override in values)
+        return self._compose_options(*(str(o.input_line) for o in options), *by_hand), values
 
     def _compose_options(self, *options: str) -> "_Base":
         if options not in self._bases:

@@ -28,7 +28,7 @@ def measure(run: PlannedRun, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Pro
     """
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "probe.json"
-        command = [sys.executable, "-m", "fseed.compose.probe", str(answer)]
+        command = [sys.executable, "-P", "-m", "fseed.compose.probe", str(answer)]
         try:
             ended = subprocess.run(
                 command,

@@ -102,11 +102,13 @@ class Attempt:
         return has_done and not self.facts.get("leaves") and not self.is_stopping
 
     def hurry(self) -> None:
-        """Kill a process that has answered and does not leave."""
+        """Let a process that has answered leave; kill one that does not."""
         if self.outcome is None:
             return
         if self._answered is None:
             self._answered = self.clock()
+            # one that takes several runs waits for the next
+            self.worker.close()
         elif self.clock() - self._answered >= EXIT_SECONDS:
             self.worker.kill()
 

@@ -87,6 +87,7 @@ class ClusterPool:
     outcomes: dict[int, RunOutcome] = field(default_factory=dict)
     running: set[int] = field(default_factory=set)
     _num_retries: dict[int, int] = field(default_factory=dict)
+    _not_before: dict[int, float] = field(default_factory=dict)
     _stamps: dict[int, int | None] = field(default_factory=dict)
     _stop_before: float = math.inf  # end of the grace
 
@@ -113,10 +114,13 @@ class ClusterPool:
                 self.cluster.kill()
 
     def _start_due(self) -> None:
-        room = min(self.cluster.room(len(self.running)), len(self.waiting))
-        numbers = [self.waiting.popleft() for _ in range(room)]
+        now = time.monotonic()
+        due = [number for number in self.waiting if self._not_before.get(number, now) <= now]
+        numbers = due[: self.cluster.room(len(self.running))]
         if not numbers:
             return
+        for number in numbers:
+            self.waiting.remove(number)
         self._stamps |= {number: failure_stamp(self.jobs[number].run) for number in numbers}
         for number in numbers:
             self.table.say(f"{self.jobs[number].title} submitted")
@@ -143,6 +147,7 @@ class ClusterPool:
             rule = decide_retry(ended.ending, failure=failure, num_left=num_left)
         if rule.is_retried and not is_stopping:
             self._num_retries[number] = self._num_retries.get(number, 0) + 1
+            self._not_before[number] = time.monotonic() + rule.wait_seconds
             self.waiting.append(number)
             self.table.retried(job, None, outcome, rule.reason)
             return

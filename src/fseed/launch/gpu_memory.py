@@ -88,7 +88,7 @@ def measure_need(run: PlannedRun, gpu: str, *, free_before: float) -> float:
     """
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "need.json"
-        command = [sys.executable, "-m", "fseed.launch.gpu_memory", str(answer), gpu]
+        command = [sys.executable, "-P", "-m", "fseed.launch.gpu_memory", str(answer), gpu]
         try:
             ended = subprocess.run(
                 command,

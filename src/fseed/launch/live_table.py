@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 
 from rich.console import Console
 from rich.live import Live
@@ -20,7 +21,8 @@ REDRAW_SECONDS = 0.25
 class RunTable:
     """One row per run that runs; what has ended is a line above the table.
 
-    Runs with ``trainer.progress=false`` are told of only where something went wrong.
+    Runs with ``trainer.progress=false`` are told of only where something went wrong. A terminal
+    that has gone, as after SIGHUP, changes nothing for the runs.
     """
 
     def __init__(self, console: Console, jobs: Sequence[Job]) -> None:
@@ -67,16 +69,18 @@ class RunTable:
         if not self.is_redrawn or now - self._drawn_at < REDRAW_SECONDS:
             return
         self._drawn_at = now
-        if self._live is None:
-            self._live = Live(console=self.console, auto_refresh=False, transient=True)
-            self._live.start()
         caption = describe_counts(self._counts, num_waiting=num_waiting)
-        self._live.update(build_table(list(attempts), caption=caption), refresh=True)
+        with suppress(OSError):
+            if self._live is None:
+                self._live = Live(console=self.console, auto_refresh=False, transient=True)
+                self._live.start()
+            self._live.update(build_table(list(attempts), caption=caption), refresh=True)
 
     def close(self) -> None:
         """Take the table away; the lines of what has ended stay."""
         if self._live is not None:
-            self._live.stop()
+            with suppress(OSError):
+                self._live.stop()
             self._live = None
 
     def summary(self, outcomes: Collection[RunOutcome], *, num_waiting: int) -> str:
@@ -85,7 +89,8 @@ class RunTable:
         return describe_counts(counts, num_waiting=num_waiting)
 
     def _print(self, line: str) -> None:
-        self.console.print(line, soft_wrap=True, markup=False, highlight=False)
+        with suppress(OSError):
+            self.console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def build_table(attempts: Sequence[Attempt], *, caption: str = "") -> Table:

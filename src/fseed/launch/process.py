@@ -15,7 +15,8 @@ from fseed.launch.leftovers import TOKEN_VARIABLE, kill_group, kill_leftovers
 from fseed.launch.messages import READ_BYTES, Answer, AnswerReader, pack_job
 from fseed.launch.slots import Slot, merged_environment
 
-WORKER_COMMAND = (sys.executable, "-m", "fseed.launch.worker")
+# -P: the current folder may hold somebody else's files
+WORKER_COMMAND = (sys.executable, "-P", "-m", "fseed.launch.worker")
 MAX_TOLD_BYTES = 4000
 
 

@@ -6,6 +6,7 @@ planned run: fseed must be installed on every node, and a worker with other code
 
 import math
 import os
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -33,6 +34,7 @@ from fseed.sweep.lock import RunLocked, run_lock
 # no reports over the network; Ray leaves CUDA_VISIBLE_DEVICES alone where it gives out no GPU
 ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 POLL_SECONDS = 0.5
+CONNECT_SECONDS = 10.0
 
 # Ray's errors that say that the worker, its node or its answer is gone, by name
 LOST_ERRORS = frozenset(
@@ -131,6 +133,7 @@ def _connect(ray: Any, options: LauncherConfig, share: Share) -> None:
     address = options.ray_address
     try:
         if address is not None:
+            _knock(address)
             ray.init(address=address, **quiet)
             return
         cpus = None if options.slots is None else max(math.ceil(options.slots * share.cpus), 1)
@@ -141,6 +144,13 @@ def _connect(ray: Any, options: LauncherConfig, share: Share) -> None:
             f"launcher.ray_address={address or 'null'}: no Ray cluster: {one_line(error)}\n"
             "start one with ray start --head, or leave the address out for one of this machine"
         ) from error
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens at host:port; Ray itself tries for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
 
 
 def _check_resources(ray: Any, share: Share) -> None:
@@ -199,6 +209,7 @@ class RayTasks:
         """Wait a moment; return the runs that have ended."""
         refused, self._refused = self._refused, []
         if not self.running:
+            time.sleep(0.0 if refused else POLL_SECONDS)
             return refused
         ended, _ = self.ray.wait(list(self.running), num_returns=1, timeout=POLL_SECONDS)
         for reference in ended:

@@ -126,6 +126,15 @@ class LocalJobs(SubmittedJobs):
         """Return how many slots are free."""
         return len(self.slots) - num_running
 
+    def start(self, jobs: Mapping[int, Job]) -> None:
+        """Submit ``jobs``; the slots of what is refused are free again."""
+        try:
+            super().start(jobs)
+        except (RuntimeError, OSError):
+            for number in jobs:
+                self._slot_of.pop(number, None)
+            raise
+
     def environment(self, number: int) -> dict[str, str]:
         """Take the first free slot and return what it says."""
         taken = set(self._slot_of.values())

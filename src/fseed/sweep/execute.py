@@ -53,10 +53,15 @@ def run_plan(plan: SweepPlan, *, launch: Launch, show_table: ShowTable) -> int:
     """
     for line in (*render_notes(plan), render_summary(plan)):
         print(line, flush=True)
+    is_refused = False
     try:
         outcomes = launch(plan.to_run) if plan.to_run else []
+    except UserError:
+        # no cluster, no Slurm: no run has begun, and nothing is written
+        is_refused = True
+        raise
     finally:
-        has_table = _show(show_table, plan)
+        has_table = is_refused or _show(show_table, plan)
     return exit_code(outcomes) if has_table else 1
 
 

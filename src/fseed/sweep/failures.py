@@ -15,10 +15,10 @@ from fseed.sweep.lock import RunLocked, run_lock
 
 
 def failure_stamp(run: PlannedRun) -> int | None:
-    """Return what changes whenever failure.json is written; None where there is none."""
+    """Return what changes whenever failure.json is written; None where none can be read."""
     try:
         return (run.run_dir / FAILURE_FILE).stat().st_mtime_ns
-    except FileNotFoundError:
+    except OSError:
         return None
 
 

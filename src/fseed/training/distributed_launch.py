@@ -30,7 +30,8 @@ from fseed.training.interrupt import InterruptFlag
 from fseed.training.memory import ScoringOutOfMemory
 from fseed.training.memory_split import Split
 
-RANK_COMMAND = (sys.executable, "-m", "fseed.training.rank")
+# -P: the current folder may hold somebody else's files
+RANK_COMMAND = (sys.executable, "-P", "-m", "fseed.training.rank")
 LOOK_SECONDS = 0.2
 # sent to the whole group of the run, whose process answers them for its ranks
 PARENT_SIGNALS = (signal.SIGINT, signal.SIGTERM)
