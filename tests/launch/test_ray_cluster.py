@@ -12,8 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
+from fseed.config.schema import LauncherConfig
 from fseed.launch.job import Job
-from fseed.launch.options import LauncherConfig
 from fseed.launch.ray_pool import launch_jobs
 from fseed.sweep.lock import find_lock_holder
 from tests.launch.jobs import wait_until

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from fseed.config.schema import Accelerator
+from fseed.config.schema import Accelerator, LauncherConfig
 from fseed.errors import UserError
 from fseed.launch import cluster_run, ray_pool
 from fseed.launch.job import Job
-from fseed.launch.options import LauncherConfig
 from fseed.launch.ray_pool import Share, launch_jobs, share_of
 from fseed.launch.ray_worker import Parcel, Returned, run_parcel
 from fseed.planned_run import RunOutcome

@@ -16,10 +16,9 @@ from fseed.compose import launcher_extras
 from fseed.compose.friendly import explain
 from fseed.compose.loader import CONFIG_NAME, hydra_session
 from fseed.compose.submitit_launching import build_executor, is_submitit
-from fseed.config.schema import Accelerator
+from fseed.config.schema import Accelerator, LauncherConfig
 from fseed.errors import UserError
 from fseed.launch.job import Job
-from fseed.launch.options import LauncherConfig
 from fseed.run import main
 from fseed.sweep.plan import runs_elsewhere
 from tests.configs import compose

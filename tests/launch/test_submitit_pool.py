@@ -11,12 +11,12 @@ import pytest
 import submitit
 from submitit.core.utils import FailedJobError, UncompletedJobError
 
+from fseed.config.schema import LauncherConfig
 from fseed.launch import submitit_pool
 from fseed.launch.attempts import Limits
 from fseed.launch.cluster_run import Ended
 from fseed.launch.endings import Ending
 from fseed.launch.job import Job
-from fseed.launch.options import LauncherConfig
 from fseed.launch.submitit_job import SubmittedRun
 from fseed.launch.submitit_pool import launch_jobs
 from fseed.planned_run import RunOutcome

@@ -7,7 +7,7 @@ import psutil
 import pytest
 import submitit
 
-from fseed.launch.options import LauncherConfig
+from fseed.config.schema import LauncherConfig
 from fseed.launch.submitit_job import preemption_signal
 from fseed.launch.submitit_pool import launch_jobs
 from tests.launch.real_runs import digits, make_run, num_attempts, wait_for_step

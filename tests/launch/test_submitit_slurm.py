@@ -10,9 +10,9 @@ import pytest
 import submitit
 from submitit.slurm.slurm import SlurmJob
 
+from fseed.config.schema import LauncherConfig
 from fseed.launch import submitit_pool
 from fseed.launch.job import Job
-from fseed.launch.options import LauncherConfig
 from fseed.launch.submitit_pool import explain_state, launch_jobs
 from fseed.planned_run import RunOutcome
 from fseed.records import read_run

@@ -16,6 +16,7 @@ fseed: does Future-Seed help RWKV-7 on a real task, and how sure are we?
   python -m fseed.run task=hotpot data=local data.root=FOLDER fs=scalar_l10 seed=0,1,2 -m
   python -m fseed.run model=g1d_0b1 weights=FILE.pth task=hotpot_2048 trainer=bf16
   python -m fseed.run task=hotpot,arc fs=scalar_l10,raw_l10 sweep=staged -m   race, then confirm
+  python -m fseed.run fs=scalar_l10 seed=0,1,2 -m launcher=slots         side by side, cores or GPUs
   python -m fseed.run experiment=round21 -m
 
 group=option chooses a file of conf/, key=value sets one value; the command line wins over preset

@@ -10,9 +10,9 @@ from dataclasses import fields
 from typing import Any
 
 from fseed.compose.job import PlannedJob
+from fseed.config.schema import LauncherConfig
 from fseed.errors import UserError
 from fseed.launch.job import Job
-from fseed.launch.options import LauncherConfig
 from fseed.launch.ray_pool import share_of
 from fseed.planned_run import RunOutcome
 

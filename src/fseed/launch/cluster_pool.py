@@ -12,11 +12,11 @@ from typing import Protocol
 
 from rich.console import Console
 
+from fseed.config.schema import LauncherConfig
 from fseed.launch.cluster_run import INTERRUPTED, STALL_OPTION, Ended
 from fseed.launch.endings import FAILURE_CLASSES, Ending, Rule, decide_retry
 from fseed.launch.job import Job
 from fseed.launch.live_table import RunTable
-from fseed.launch.options import LauncherConfig
 from fseed.launch.stop_request import StopRequest
 from fseed.planned_run import RunOutcome
 from fseed.records import read_run

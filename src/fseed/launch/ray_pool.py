@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from fseed.config.schema import Accelerator
+from fseed.config.schema import Accelerator, LauncherConfig
 from fseed.errors import UserError
 from fseed.launch.attempts import Limits
 from fseed.launch.cluster_pool import run_on
@@ -23,7 +23,6 @@ from fseed.launch.cluster_run import INTERRUPTED, Ended
 from fseed.launch.endings import Ending
 from fseed.launch.gpus import find_gpus
 from fseed.launch.job import Job
-from fseed.launch.options import LauncherConfig
 from fseed.launch.ray_worker import Parcel, Returned, put_files, read_files, run_parcel
 from fseed.launch.slots import devices_of, too_few_gpus
 from fseed.launch.threads import count_cores

@@ -13,12 +13,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from fseed.config.schema import LauncherConfig
 from fseed.launch.attempts import Limits
 from fseed.launch.cluster_pool import last_line, run_on
 from fseed.launch.cluster_run import INTERRUPTED, Ended
 from fseed.launch.endings import Ending
 from fseed.launch.job import Job
-from fseed.launch.options import LauncherConfig
 from fseed.launch.slots import Slot, plan_slots
 from fseed.launch.submitit_job import SubmittedRun
 from fseed.planned_run import RunOutcome

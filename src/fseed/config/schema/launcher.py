@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass
 class LauncherConfig:
-    """Options that every launcher shares; each uses those that its YAML names."""
+    """Options of the launchers; which one uses which stands in launch/README.md."""
 
     slots: int | None = None  # runs at a time; null: as many as GPUs, cores or the cluster allow
     runs_per_gpu: int | None = None  # null: as many as the measured memory allows
