@@ -169,7 +169,7 @@ def test_ctrl_c_interrupts_every_run_and_ends_the_cluster(tmp_path: Path, ray: F
             os.kill(os.getpid(), signal.SIGINT)
 
     ray.on_wait = press
-    jobs = make_jobs(tmp_path, "fine", "slow", "segfault")
+    jobs = make_jobs(tmp_path, "fine", "slow", "bad_input")
     with pytest.raises(KeyboardInterrupt):
         launch(jobs, slots=2)
     assert ray.cancelled == {"slow": False}
