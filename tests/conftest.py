@@ -15,9 +15,11 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 if missing_gpu_reason() is not None:
     # kernels run in triton's interpreter (float32); read when one is defined, so before any import
     os.environ["TRITON_INTERPRET"] = "1"
+# a shell's background job ignores Ctrl-C, nohup a closed terminal, and every process inherits that
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # a shell's background job ignores Ctrl-C, and hands that on to every process of the tests
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # a fixed width, whatever the test runner sets
 os.environ.pop("COLUMNS", None)
 # tests build their examples and leave the user's cache alone
