@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
@@ -56,12 +57,16 @@ def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor], *names: 
 @contextmanager
 def poisoned_memory() -> Iterator[None]:
     """Let torch.empty return NaN."""
+    deterministic: Any = torch.utils.deterministic  # its attribute is a property of the module
+    before = deterministic.fill_uninitialized_memory  # a run in this process may have set it
+    deterministic.fill_uninitialized_memory = True
     torch.use_deterministic_algorithms(mode=True)
     try:
         assert torch.empty(3).isnan().all()
         yield
     finally:
         torch.use_deterministic_algorithms(mode=False)
+        deterministic.fill_uninitialized_memory = before
 
 
 @pytest.mark.parametrize(
