@@ -31,7 +31,7 @@ class WorkerProcess:
         """Start the process; OSError when the system cannot."""
         self.slot, self.token = slot, secrets.token_hex(16)
         self._reader = AnswerReader()
-        self._told = tempfile.TemporaryFile()  # noqa: SIM115
+        self._told = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
         self._code: int | None = None
         self.is_silent = False  # has closed its line: only ``poll`` can tell more
         answers, theirs = os.pipe()

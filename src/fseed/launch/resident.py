@@ -23,7 +23,7 @@ STATUS = Path("/proc/self/status")
 
 def preload() -> None:
     """Load what every run needs, before the state is read for the first time."""
-    import fseed.training.runner  # noqa: F401
+    import fseed.training.runner  # noqa: F401 (loaded for the runs to come)
 
     # what is loaded now lives as long as the process: no collection walks through it again
     gc.collect()

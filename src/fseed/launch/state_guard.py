@@ -269,7 +269,7 @@ _KEPT: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {
 
 def _set_filters(before: list[Any]) -> None:
     warnings.resetwarnings()
-    warnings.filters[:] = before  # type: ignore[index]
+    warnings.filters[:] = before  # type: ignore[index] (typed as a sequence, is a list)
 
 
 def _name(value: Any) -> str:
