@@ -19,13 +19,15 @@ def test_a_run_ends_in_records_that_recompute(tmp_path, name, order):
     task = TASKS[name]
     if task.executes_code and isolation_level() == "none":
         pytest.skip("no isolation works here")
+    options = compose(f"task={name}").config.task
     config = tiny_config(
         f"task={name}",
         budget__steps=2,
         budget__generate=True,
         budget__generate_first=True,
-        # the answers of the option file, not those of the tiny hotpot
-        task__max_answer_tokens=compose(f"task={name}").config.task.max_answer_tokens,
+        # the lengths of the option file, not those of the tiny hotpot
+        task__max_answer_tokens=options.max_answer_tokens,
+        task__max_length_tokens=options.max_length_tokens,
         task__order=order,
         data__num_validation=5,
     )
