@@ -12,20 +12,27 @@ import argparse
 import math
 import os
 import sys
+import time
 from collections.abc import Sequence
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fseed.confinement import check_inside
 from fseed.errors import UserError, did_you_mean
-from fseed.records import TABLES_DIR, default_output_root, is_run_dir
-from fseed.results.collection import Collection, collect_runs
-from fseed.results.comparison import DEFAULT_MARGIN
-from fseed.results.export import FORMATS, start_writing
+from fseed.records import TABLES_DIR, Scan, default_output_root, is_run_dir, scan
+from fseed.results.beside import beside, leave_at_once
+from fseed.results.defaults import DEFAULT_MARGIN, FORMATS
 from fseed.results.index import default_cache_path, without_garbage_collector
-from fseed.results.tables import build_console, print_collection
+from fseed.results.last_time import LAST_TIME_NAME, LastTime, state_of
+from fseed.results.signatures import sign_folders
+from fseed.results.terminal import build_console, copied_output, describe_console, tell_written
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fseed.results.collection import Collection
     from fseed.results.legacy.audit import Audit
 
 
@@ -84,11 +91,60 @@ def collect_and_print(
     runs for the next time. Returns the exit code. UserError for another path that is no folder, or
     an ``out`` that cannot be written.
     """
-    collection = collect_runs(paths, margin=margin, cache=cache)
-    console = build_console()
+    found, console = scan(paths), build_console()
     folder = out if out is not None else default_tables_dir(paths)
     if folder.name == TABLES_DIR:
         check_inside(folder, folder.parent, name="--out")
+    signatures, last = None, None
+    if cache is not None and audit is None:
+        signatures, last = _look_up(found, cache, margin=margin)
+    look = f"{describe_console(console)}, runs {show_runs}"
+    if last is not None and last.tell(look, folder, console, formats=formats):
+        return 0
+    # here, not above: while nothing has changed, no table is made
+    from fseed.results.collection import collect_found
+
+    collection = collect_found(found, margin=margin, cache=cache, signatures=signatures)
+    with copied_output() as printed:
+        written = _print_and_write(
+            collection, console, folder, show_runs=show_runs, formats=formats, audit=audit
+        )
+    tell_written(written, console)
+    code = 0
+    if audit is not None:
+        code = print_audit(audit, folder=folder, formats=formats, ours=collection)
+    code = max(code, _exit_code(collection, paths))
+    if last is not None and code == 0:
+        last.keep(look, "".join(printed), folder, formats=formats)
+    return code
+
+
+def _look_up(found: Scan, cache: Path, *, margin: float) -> tuple[dict[str, str], LastTime | None]:
+    """Return the signatures of all run folders, and what the last time told of this state."""
+    signed_at, names = time.time(), list(map(str, found.run_dirs))
+    signatures = beside(partial(sign_folders, names), num_runs=len(names))
+    # meanwhile: a quarter of a second of imports, which changed runs need
+    import_module("fseed.results.export")
+    told = signatures()
+    state = state_of(found, told, signed_at=signed_at, margin=margin)
+    path = cache.with_name(LAST_TIME_NAME)
+    return told, LastTime(path, state=state) if state is not None else None
+
+
+def _print_and_write(
+    collection: "Collection",
+    console: "Console",
+    folder: Path,
+    *,
+    show_runs: bool,
+    formats: Sequence[str],
+    audit: "Audit | None",
+) -> list[Path]:
+    from fseed.results.export import start_writing
+    from fseed.results.tables import print_collection
+
+    # before the process is copied, so that no copy computes them again
+    _ = collection.headings
     chosen = formats if collection.runs else ()
     finish_writing = start_writing(collection, folder, formats=chosen, audit=audit)
     try:
@@ -96,17 +152,15 @@ def collect_and_print(
     finally:
         # also when printing ends early, in a pipe that is closed
         written = finish_writing()
-    if written:
-        names = ", ".join(path.name for path in written)
-        console.print(f"\nwritten to {written[0].parent}: {names}", soft_wrap=True)
-    code = 0
-    if audit is not None:
-        code = print_audit(audit, folder=folder, formats=formats, ours=collection)
+    return written
+
+
+def _exit_code(collection: "Collection", paths: Sequence[Path]) -> int:
     if not collection.runs:
         print(f"fseed.collect: no runs below {', '.join(map(str, paths))}", file=sys.stderr)
         return 1
     is_unreadable = any(sweep.problems for sweep in collection.sweeps)
-    return 1 if is_unreadable or "unreadable" in collection.counts else code
+    return 1 if is_unreadable or "unreadable" in collection.counts else 0
 
 
 def print_audit(
@@ -114,7 +168,7 @@ def print_audit(
     *,
     folder: Path | None,
     formats: Sequence[str] = FORMATS,
-    ours: Collection | None = None,
+    ours: "Collection | None" = None,
 ) -> int:
     """Print the audit of earlier results, write it below ``folder`` if any; return the exit code.
 
@@ -240,4 +294,4 @@ def _parse_formats(text: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave_at_once(main())

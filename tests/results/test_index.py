@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fseed.records import read_run, scan
-from fseed.results import beside, index
+from fseed.results import beside, index, signatures
 from fseed.results.collection import collect_runs
 from fseed.results.index import CACHE_NAME, default_cache_path, load_runs, without_garbage_collector
 from fseed.results.runs import Run, load_run
@@ -87,7 +87,7 @@ def test_a_deleted_file_is_seen(tmp_path: Path) -> None:
 def test_files_that_just_changed_are_not_kept(
     tmp_path: Path, count: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index, "_SETTLED_SECONDS", 1000.0)
+    monkeypatch.setattr(signatures, "SETTLED_SECONDS", 1000.0)
     path = finish_run(tmp_path / "runs", RunSpec())
     for _ in range(2):
         load_runs([path], cache=tmp_path / "cache.bin")

@@ -11,6 +11,7 @@ from fseed.records import read_run
 from fseed.results import index
 from fseed.results.index import load_runs
 from fseed.results.runs import load_run
+from fseed.results.signatures import sign_folder
 from tests.results.builders import RunSpec, finish_run
 from tests.results.kept_runs import assert_same, make_runs, num_kept, settle
 
@@ -51,7 +52,7 @@ def test_a_whole_cache_with_another_content_is_made_anew(
 ) -> None:
     path = finish_run(tmp_path / "runs", RunSpec())
     paths, cache = settle(tmp_path / "runs"), tmp_path / "cache.bin"
-    entry = (str(path), index._signature(str(path)))
+    entry = (str(path), sign_folder(str(path)))
     for text in (b"[]", b"{}", b'{"parts":[1],"arrays":[],"runs":[{}]}', b"{", b"\xff"):
         data = len(text).to_bytes(8, "little") + text
         index._write_cache(cache, [index.Batch([entry], data)])

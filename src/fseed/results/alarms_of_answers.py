@@ -202,7 +202,7 @@ def _leak_in_data(run: Run) -> Iterator[str]:
 
 def _score(result: Mapping[str, Any], name: str, metric: str) -> float | None:
     told = result.get(name)
-    value = told.get(metric) if isinstance(told, Mapping) else None
+    value = told.get(metric) if isinstance(told, dict) else None
     return finite_number(value)
 
 

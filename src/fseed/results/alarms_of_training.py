@@ -98,23 +98,24 @@ def _not_finite(run: Run) -> Iterator[str]:
     """Report NaN and infinity in what a run scored and in its gates, and runs that NaN ended."""
     if (run.record.failure or {}).get("class") == "nan":
         yield "NaN ended the run"
-    for name, value in _scores(run):
+    for name, step, value in _scores(run):
         if not math.isfinite(value):
-            yield f"{name} is {value}"
+            yield f"{name} at step {step} is {value}"
             return
     if not all(math.isfinite(gate) for when in ("first", "last") for gate in _gates(run, when)):
         yield "a gate is not finite"
 
 
-def _scores(run: Run) -> Iterator[tuple[str, float]]:
-    """Yield (name, value) of every number of every evaluation, whatever else the record holds."""
+def _scores(run: Run) -> Iterator[tuple[str, Any, float]]:
+    """Yield (name, step, value) of every number of every evaluation, whatever else is recorded."""
     evaluations = (run.record.result or {}).get("evaluations")
     for entry in evaluations if isinstance(evaluations, list) else ():
-        metrics = entry.get("metrics") if isinstance(entry, Mapping) else None
-        for name, told in metrics.items() if isinstance(metrics, Mapping) else ():
-            value = as_float(told.get("value")) if isinstance(told, Mapping) else None
+        # what JSON holds is a dict; to ask for any mapping takes as long as all the rest
+        metrics = entry.get("metrics") if isinstance(entry, dict) else None
+        for name, told in metrics.items() if isinstance(metrics, dict) else ():
+            value = as_float(told.get("value")) if isinstance(told, dict) else None
             if value is not None:
-                yield f"{name} at step {entry.get('step')}", value
+                yield name, entry.get("step"), value
 
 
 def _is_trainable(settings: Mapping[str, Any]) -> bool:
@@ -130,7 +131,7 @@ def _is_trainable(settings: Mapping[str, Any]) -> bool:
 def _gates(run: Run, when: str) -> list[float]:
     """Return strength times gate of every seeded layer, ``first`` or ``last``."""
     told = (run.record.result or {}).get("gates")
-    values = told.get(when) if isinstance(told, Mapping) else None
+    values = told.get(when) if isinstance(told, dict) else None
     numbers = [as_float(value) for value in values] if isinstance(values, list) else []
     known = [number for number in numbers if number is not None]
     return known if len(known) == len(numbers) else []

@@ -1,16 +1,17 @@
 """Everything that a set of folders tells: runs, paired rows, alarms."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fseed.records import scan
+from fseed.records import Scan, scan
 from fseed.results.alarms import find_alarms
 from fseed.results.beside import beside
-from fseed.results.comparison import DEFAULT_MARGIN, Comparison, as_row, compare_arms
+from fseed.results.comparison import Comparison, as_row, compare_arms
+from fseed.results.defaults import DEFAULT_MARGIN
 from fseed.results.duplicates import drop_duplicates
 from fseed.results.headings import describe_runs
 from fseed.results.index import load_runs
@@ -63,8 +64,18 @@ def collect_runs(
     ``cache``: file that keeps loaded runs for the next time, see ``fseed.results.index``; long
     computations are kept beside it, see ``fseed.results.memo``.
     """
-    found = scan(paths)
-    loaded = load_runs(found.run_dirs, cache=cache)
+    return collect_found(scan(paths), margin=margin, cache=cache)
+
+
+def collect_found(
+    found: Scan,
+    *,
+    margin: float = DEFAULT_MARGIN,
+    cache: Path | None = None,
+    signatures: Mapping[str, str] | None = None,
+) -> Collection:
+    """Do the same with folders that were found, and signed, before."""
+    loaded = load_runs(found.run_dirs, cache=cache, signatures=signatures)
     told = drop_duplicates([*loaded, *map(load_run, found.unreadable)])
     runs = told.runs
     arms = build_arms(runs)

@@ -14,6 +14,7 @@ from fseed.results.controls import (
     order_rows,
     telling_controls,
 )
+from fseed.results.defaults import DEFAULT_MARGIN
 from fseed.results.equivalence import equivalence_p_value
 from fseed.results.families import SIGNIFICANCE, Family, judge_families
 from fseed.results.measurement import OVER_SEEDS, Measurement, look_ahead, measure
@@ -23,8 +24,6 @@ from fseed.results.pairs import Arm
 from fseed.results.staged import StagedSweep, find_dropped
 from fseed.results.statistics import Interval
 from fseed.results.verdicts import Evidence, decide
-
-DEFAULT_MARGIN = 0.01  # largest difference that counts as none, a fraction
 
 
 @dataclass(frozen=True, kw_only=True)

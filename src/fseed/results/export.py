@@ -14,6 +14,8 @@ from fseed.records import write_parquet_atomic, write_text_atomic
 from fseed.results.beside import beside
 from fseed.results.collection import Collection
 from fseed.results.comparison import as_row
+from fseed.results.defaults import DATA_TABLES, DOCUMENTS
+from fseed.results.defaults import FORMATS as FORMATS
 from fseed.results.latex import render_latex
 from fseed.results.runs import tidy_row
 from fseed.results.summary import appendix_rows, as_rows, stage_rows, task_summaries
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 
 # what makes a spreadsheet compute; no label of fseed begins so, and numbers may have a sign
 _FORMULA = re.compile(r"[=@\t\r]|[+-](?![\d.]+(?:[eE][+-]?\d+)?$)")
-FORMATS = ("markdown", "csv", "parquet", "latex", "html")
 Columns = Mapping[str, Sequence[Any]]
 
 
@@ -67,15 +68,15 @@ def start_writing(
 def _write_documents(
     collection: Collection, folder: Path, *, formats: Sequence[str], audit: "Audit | None"
 ) -> list[Path]:
-    documents: dict[str, tuple[str, Callable[[], str]]] = {
-        "markdown": ("tables.md", lambda: render_markdown(collection)),
-        "latex": ("tables.tex", lambda: render_latex(collection)),
-        "html": ("report.html", lambda: _render_html(collection, audit)),
+    renders: dict[str, Callable[[], str]] = {
+        "markdown": lambda: render_markdown(collection),
+        "latex": lambda: render_latex(collection),
+        "html": lambda: _render_html(collection, audit),
     }
-    wanted = [documents[name] for name in documents if name in formats]
-    for file, render in wanted:
-        write_text_atomic(folder / file, render())
-    return [folder / file for file, _ in wanted]
+    wanted = [name for name in DOCUMENTS if name in formats]
+    for name in wanted:
+        write_text_atomic(folder / DOCUMENTS[name], renders[name]())
+    return [folder / DOCUMENTS[name] for name in wanted]
 
 
 def write_data(
@@ -97,14 +98,14 @@ def write_data(
 
 
 def _write_data_of(collection: Collection, folder: Path, *, formats: Sequence[str]) -> list[Path]:
-    tables = {
-        "paired": [as_row(row) for row in collection.comparisons],
-        "runs": [tidy_row(run) for run in collection.runs],
-        "stages": as_rows(stage_rows(collection)),
-        "summary": as_rows(task_summaries(collection)),
-        "appendix": as_rows(appendix_rows(collection)),
-    }
-    return write_data(tables, folder, formats=formats)
+    tables = (
+        [as_row(row) for row in collection.comparisons],
+        [tidy_row(run) for run in collection.runs],
+        as_rows(stage_rows(collection)),
+        as_rows(task_summaries(collection)),
+        as_rows(appendix_rows(collection)),
+    )
+    return write_data(dict(zip(DATA_TABLES, tables, strict=True)), folder, formats=formats)
 
 
 def _write_or_drop(
@@ -166,6 +167,14 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
+def _as_texts(values: Sequence[Any]) -> Sequence[Any]:
+    """Return the cells of a column, each different text looked at once."""
+    if str not in set(map(type, values)):
+        return values
+    cells = {value: _as_text(value) for value in set(values)}
+    return [cells[value] for value in values]
+
+
 def _as_text(value: Any) -> Any:
     """Put an apostrophe before a text that a spreadsheet would run; Parquet keeps it as it is."""
     is_formula = isinstance(value, str) and _FORMULA.match(value) is not None
@@ -176,6 +185,6 @@ def _csv(columns: Mapping[str, Sequence[Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    cells = ([_as_text(value) for value in values] for values in columns.values())
+    cells = (_as_texts(values) for values in columns.values())
     writer.writerows(zip(*cells, strict=True))
     return text.getvalue()

@@ -29,6 +29,7 @@ from fseed.identity import source_fingerprint
 from fseed.records import is_run_dir, read_run
 from fseed.results.beside import beside, num_cores
 from fseed.results.runs import Run, load_run
+from fseed.results.signatures import is_settled, sign_folder
 from fseed.results.stored_run import decode_runs, encode_runs, is_exact
 
 CACHE_NAME = ".fseed/collect-cache.bin"
@@ -43,8 +44,6 @@ _CODE = (
 # below this a second process costs more than it saves
 _MIN_PARALLEL = 300
 _BATCH = 100
-# a file that changed this recently may change again without another time stamp
-_SETTLED_SECONDS = 0.1
 
 Entry = tuple[str, str | None]  # folder, signature of its files; None: it may not be kept
 
@@ -78,22 +77,33 @@ def without_garbage_collector() -> Iterator[None]:
             gc.enable()
 
 
-def load_runs(run_dirs: Sequence[Path], *, cache: Path | None = None) -> list[Run]:
-    """Return the runs in the order given; ``cache`` is read and brought up to date."""
+def load_runs(
+    run_dirs: Sequence[Path],
+    *,
+    cache: Path | None = None,
+    signatures: Mapping[str, str] | None = None,
+) -> list[Run]:
+    """Return the runs in the order given; ``cache`` is read and brought up to date.
+
+    ``signatures``: those of all folders, where they are known already.
+    """
     with without_garbage_collector():
-        return _load_runs(run_dirs, cache)
+        return _load_runs(run_dirs, cache, signatures)
 
 
-def _load_runs(run_dirs: Sequence[Path], cache: Path | None) -> list[Run]:
+def _load_runs(
+    run_dirs: Sequence[Path], cache: Path | None, signatures: Mapping[str, str] | None
+) -> list[Run]:
     paths = dict(zip(map(str, run_dirs), run_dirs, strict=True))
     known = _read_cache(cache) if cache is not None else []
     try:
-        shelf = _Shelf(known, paths=paths)
+        shelf = _Shelf(known, paths=paths, signatures=signatures)
     except (LookupError, TypeError, ValueError, AttributeError):
         # whole, but made by nobody we know
         _tell_damage(cache)
         known, shelf = [], _Shelf([], paths=paths)
-    missing = [name for name in paths if name not in shelf.runs]
+    known_signatures = signatures or {}
+    missing = [(name, known_signatures.get(name)) for name in paths if name not in shelf.runs]
     if cache is not None or _pays(missing):
         for batch in _load_batches(missing):
             shelf.add(batch)
@@ -109,7 +119,13 @@ class _Shelf:
     are encoded anew, together with new ones.
     """
 
-    def __init__(self, known: Sequence[Batch], *, paths: Mapping[str, Path]) -> None:
+    def __init__(
+        self,
+        known: Sequence[Batch],
+        *,
+        paths: Mapping[str, Path],
+        signatures: Mapping[str, str] | None = None,
+    ) -> None:
         """Take those of the wanted runs, by folder, whose files are what they were."""
         self._paths = paths
         self.runs: dict[str, Run] = {}
@@ -117,7 +133,9 @@ class _Shelf:
         self._whole: list[Batch] = []
         self._loose: list[Entry] = []
         # most files are what they were: the runs are decoded while that is looked up
-        look_up = beside(partial(_unchanged, known, paths), num_runs=len(paths))
+        look_up = partial(_unchanged, known, paths, signatures)
+        if signatures is None:
+            look_up = beside(look_up, num_runs=len(paths))
         decoded = [self._decode(batch) for batch in known]
         for batch, runs, entries in zip(known, decoded, look_up(), strict=True):
             self._take(batch, runs, entries)
@@ -147,28 +165,31 @@ class _Shelf:
         return [*self._whole, *map(Batch, parts, map(encode_runs, runs))]
 
 
-def _unchanged(known: Sequence[Batch], wanted: Container[str]) -> list[list[Entry]]:
+def _unchanged(
+    known: Sequence[Batch], wanted: Container[str], signatures: Mapping[str, str] | None
+) -> list[list[Entry]]:
     """Return the wanted entries of every batch whose files are what they were."""
+    sign = signatures.get if signatures is not None else sign_folder
     return [
         [
             (name, signature)
             for name, signature in batch.entries
-            if name in wanted and signature == _signature(name)
+            if name in wanted and signature == sign(name)
         ]
         for batch in known
     ]
 
 
-def _pays(names: Sequence[str]) -> bool:
+def _pays(missing: Sequence[Entry]) -> bool:
     """Tell whether several processes load the runs sooner than one."""
-    return len(names) >= _MIN_PARALLEL and num_cores() > 1
+    return len(missing) >= _MIN_PARALLEL and num_cores() > 1
 
 
-def _load_batches(names: Sequence[str]) -> Iterator[Batch]:
+def _load_batches(missing: Sequence[Entry]) -> Iterator[Batch]:
     """Yield the runs that bytes can hold exactly, loaded by several processes where that pays."""
-    batches = [names[start : start + _BATCH] for start in range(0, len(names), _BATCH)]
+    batches = [missing[start : start + _BATCH] for start in range(0, len(missing), _BATCH)]
     done = 0
-    if _pays(names):
+    if _pays(missing):
         try:
             context = multiprocessing.get_context("fork")
             with ProcessPoolExecutor(num_cores(), mp_context=context) as pool:
@@ -181,11 +202,12 @@ def _load_batches(names: Sequence[str]) -> Iterator[Batch]:
     yield from map(_load_batch, batches[done:])
 
 
-def _load_batch(names: Sequence[str]) -> Batch:
+def _load_batch(missing: Sequence[Entry]) -> Batch:
+    """Load runs; their folders are signed now where that was not done before."""
     entries: list[Entry] = []
     runs: list[Run] = []
-    for name in names:
-        signature = _signature(name)
+    for name, signed in missing:
+        signature = signed if signed is not None else sign_folder(name)
         run = _load(name)
         if is_exact(run):
             entries.append((name, signature if _may_be_kept(name, run, signature) else None))
@@ -202,28 +224,11 @@ def _may_be_kept(name: str, run: Run, signature: str) -> bool:
 
     What could not be read is tried again the next time: permissions leave no trace in a file.
     """
-    is_settled = _newest(signature) <= time.time() - _SETTLED_SECONDS
-    return run.status != "unreadable" and is_settled and signature == _signature(name)
-
-
-def _signature(folder: str) -> str:
-    """Return name, size, times and inode of every file; empty when the folder cannot be listed."""
-    try:
-        with os.scandir(folder) as found:
-            files = [(file.name, file.stat()) for file in found if file.name[0] != "."]
-    except OSError:
-        return ""
-    # no file name holds a slash
-    return "/".join(
-        f"{name} {told.st_size} {told.st_mtime_ns} {told.st_ctime_ns} {told.st_ino}"
-        for name, told in sorted(files, key=lambda file: file[0])
+    return (
+        run.status != "unreadable"
+        and is_settled(signature, at=time.time())
+        and signature == sign_folder(name)
     )
-
-
-def _newest(signature: str) -> float:
-    """Return the latest time of change in a signature, in seconds; infinity without files."""
-    times = [int(file.rsplit(" ", 3)[1]) for file in signature.split("/") if file]
-    return max(times, default=sys.maxsize * 10**9) / 1e9
 
 
 def _read_cache(path: Path) -> list[Batch]:

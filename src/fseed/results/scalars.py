@@ -10,6 +10,8 @@ def as_float(value: Any) -> float | None:
 
     Whole numbers beyond the range of floats become infinity; truth values are no numbers.
     """
+    if type(value) is float:
+        return value
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     try:

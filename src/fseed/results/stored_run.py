@@ -12,7 +12,7 @@ import marshal
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from fseed.results.runs import Run
 _SCALARS = (str, int, float, bool, type(None))
 # of RunRecord: mappings, stored part by part
 _MAPPINGS = ("config", "choices", "provenance", "result", "failure")
+_Part = list[tuple[str, Any]]
 _dump = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -56,7 +57,7 @@ def decode_runs(data: bytes | memoryview, paths: Iterable[Path]) -> list[Run]:
     told = json.loads(bytes(view[8:end]))
     # one copy: an array must not keep the file open that it comes from
     arrays = list(_split_arrays(told["arrays"], bytes(view[end:])))
-    parts = [{sys.intern(name): value for name, value in part.items()} for part in told["parts"]]
+    parts = [[(sys.intern(name), value) for name, value in part.items()] for part in told["parts"]]
     rows = zip(told["runs"], paths, strict=True)
     return [_decode(row, path, parts, arrays) for row, path in rows]
 
@@ -98,7 +99,7 @@ def _encode(run: Run, pool: _Pool) -> dict[str, Any]:
 def _decode(
     row: dict[str, Any],
     path: Path,
-    parts: Sequence[Mapping[str, Any]],
+    parts: Sequence[_Part],
     arrays: Sequence[NDArray[Any]],
 ) -> Run:
     record, examples, kin = row.pop("record"), row.pop("examples"), row.pop("kin")
@@ -121,11 +122,8 @@ def _by_section(settings: Mapping[str, Any]) -> Iterator[Iterator[tuple[str, Any
         yield entries
 
 
-def _join(places: Sequence[int], parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    joined: dict[str, Any] = {}
-    for place in places:
-        joined.update(parts[place])
-    return joined
+def _join(places: Sequence[int], parts: Sequence[_Part]) -> dict[str, Any]:
+    return dict(chain.from_iterable(map(parts.__getitem__, places)))
 
 
 def _own_fields(value: Any, *, without: tuple[str, ...]) -> dict[str, Any]:

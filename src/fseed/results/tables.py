@@ -1,17 +1,13 @@
 """The collected tables on a terminal, and the same text as Markdown."""
 
-import io
-import os
-import sys
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import IO, Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from fseed.plain_text import plain_markdown, plain_text
+from fseed.plain_text import plain_markdown
 from fseed.results.collection import Collection
 from fseed.results.comparison import Comparison
 from fseed.results.formats import (
@@ -34,8 +30,8 @@ from fseed.results.summary_cells import (
     stage_tables,
     summary_cells,
 )
+from fseed.results.terminal import build_console as build_console
 
-PIPE_WIDTH = 120
 MAX_WIDTH = 1000
 _KEPT_COLUMNS = ("arm", "seed", "first %", "last %", "loss 0", "loss", "run")
 _TEXT_COLUMNS = (
@@ -48,29 +44,8 @@ LEGEND = (
     "points; 95 % interval: t interval over seeds; +/0/-: seeds above, equal, below; n: examples; "
     "loss diff: nats per answer token."
 )
+_HARMLESS = re.compile(r"[\w .,:;%+/()#=*-]*", re.ASCII)
 ITEMS_LEGEND = f"{ITEMS_MARK.strip()} over examples only: seed variance not measured."
-
-
-def build_console(file: IO[str] | None = None, *, width: int | None = None) -> Console:
-    """Return a console; when piped, without colour and as wide as COLUMNS or 120.
-
-    Standard output is told to escape what its encoding cannot hold instead of raising.
-    """
-    if file is None and isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    console = PlainConsole(file=file, highlight=False, markup=False, width=width)
-    if not console.is_terminal and width is None:
-        columns = os.environ.get("COLUMNS", "")
-        console.width = int(columns) if columns.isdigit() else PIPE_WIDTH
-    return console
-
-
-class PlainConsole(Console):
-    """A console on which texts of strangers are only text: control characters are spelt out."""
-
-    def render_str(self, text: str, **options: Any) -> Text:
-        """Return plain text as rich shows it, whether printed alone or in a cell."""
-        return super().render_str(plain_text(text), **options)
 
 
 def print_collection(collection: Collection, console: Console, *, show_runs: bool) -> None:
@@ -142,14 +117,14 @@ def _print_paired(collection: Collection, console: Console) -> None:
         cells = [paired_cells(row) for row in rows]
         console.print(f"\n{caption}", soft_wrap=True)
         _print_table(cells, console)
-        for row in rows:
-            _print_wrapped(f"  {row.arm}, {seed_words(row.seeds)}: {row.reason}", console)
+        reasons = [f"  {row.arm}, {seed_words(row.seeds)}: {row.reason}" for row in rows]
+        _print_wrapped(reasons, console)
     if any(row.metric is not None for row in collection.comparisons):
         marked = any(row.interval_kind == OVER_ITEMS for row in collection.comparisons)
         told = [LEGEND, ITEMS_LEGEND] if marked else [LEGEND]
         if any(row.verdict == "equivalent" for row in collection.comparisons):
             told.append(margin_legend(collection))
-        _print_wrapped(" ".join(told), console)
+        _print_wrapped([" ".join(told)], console)
     if collection.runs and not collection.comparisons:
         console.print("no arm to compare: all runs are no_fs baselines", soft_wrap=True)
 
@@ -161,21 +136,19 @@ def _print_summaries(collection: Collection, console: Console) -> None:
         console.print(f"\n{caption}", soft_wrap=True)
         _print_table(rows, console)
     if stages:
-        _print_wrapped(STAGES_LEGEND, console)
+        _print_wrapped([STAGES_LEGEND], console)
     summaries = task_summaries(collection)
     if summaries:
         console.print("\narms over tasks")
         _print_table([summary_cells(row) for row in summaries], console)
-        _print_wrapped(SUMMARY_LEGEND, console)
+        _print_wrapped([SUMMARY_LEGEND], console)
 
 
-def _print_wrapped(text: str, console: Console) -> None:
-    """Print a sentence, broken between words, its later lines indented."""
-    indent = " " * 4
-    for line in textwrap.wrap(
-        text, console.width, subsequent_indent=indent, break_long_words=False
-    ):
-        console.print(line, soft_wrap=True)
+def _print_wrapped(texts: Sequence[str], console: Console) -> None:
+    """Print sentences, broken between words, their later lines indented."""
+    wrapper = textwrap.TextWrapper(console.width, subsequent_indent=" " * 4, break_long_words=False)
+    # at once: a call costs more than the text
+    console.print("\n".join(line for text in texts for line in wrapper.wrap(text)), soft_wrap=True)
 
 
 def _print_runs(runs: Sequence[Run], console: Console) -> None:
@@ -184,7 +157,7 @@ def _print_runs(runs: Sequence[Run], console: Console) -> None:
         cells, shared = _fold_shared([run_cells(run) for run in ordered])
         console.print("\nruns")
         told = ", ".join(f"{name} {value}" for name, value in shared.items())
-        _print_wrapped(f"  every run: {told}", console)
+        _print_wrapped([f"  every run: {told}"], console)
         # a run has more columns than a line is wide: on a pipe the line gives way
         _print_table(cells, console, is_whole=not console.is_terminal)
 
@@ -203,8 +176,8 @@ def _fold_shared(
 
 
 def _print_list(lines: Sequence[str], console: Console) -> None:
-    for index, line in enumerate(lines):
-        console.print(f"  {line}" if index else f"\n{line}", soft_wrap=True)
+    if lines:
+        console.print("\n" + "\n  ".join(lines), soft_wrap=True)
 
 
 def _print_table(
@@ -242,4 +215,7 @@ def _markdown(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def _markdown_cell(text: str) -> str:
+    # nearly every cell
+    if _HARMLESS.fullmatch(text) is not None:
+        return text
     return plain_markdown(text).replace("|", "\\|").replace("\n", " ")
