@@ -189,6 +189,19 @@ def test_a_log_that_refuses_to_be_read_is_named(
     assert "1 finished" in out
 
 
+def test_a_log_that_is_missing_or_ends_early_is_named(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = finish_run(root, ARM) / "metrics.jsonl"
+    short.write_text("".join(short.read_text().splitlines(keepends=True)[:-1]))
+    missing = finish_run(root, ARM.with_(seed=1)) / "metrics.jsonl"
+    missing.unlink()
+    _, out = collect(root, capsys)
+    assert f"ends at step 30, the run at 40: {short}" in out
+    assert f"is missing: {missing}" in out
+    assert "2 finished" in out
+
+
 def test_two_sweeps_in_one_folder(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_sweep(root, arms={"scalar_l10": 0.1}, num_seeds=3, num_examples=10)
     for seed in range(3):

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -179,20 +179,28 @@ def tidy_row(run: Run) -> dict[str, Any]:
 
 
 def describe_log(record: RunRecord) -> str | None:
-    """Say what is wrong with metrics.jsonl: torn lines, or why it cannot be read; no file is fine.
+    """Say what is wrong with metrics.jsonl: torn lines, why it cannot be read, what it lacks.
 
     Scores never come from it, so that a run with a damaged log still counts.
     """
     path = record.path / METRICS_FILE
     try:
         check_size(path)
-        torn = read_metrics(path)[1]
+        rows, torn = read_metrics(path)
     except FileNotFoundError:
-        return None
+        return "is missing" if record.status == "finished" else None
     except (OSError, RecordError) as error:
         return f"cannot be read ({one_line(error)})"
     numbers = ", ".join(map(str, torn[:5])) + (" ..." if len(torn) > 5 else "")
-    return f"torn lines left out ({numbers})" if torn else None
+    return f"torn lines left out ({numbers})" if torn else _missing_end(record, rows)
+
+
+def _missing_end(record: RunRecord, rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """Say where the log of a finished run ends before the run does."""
+    if record.status != "finished" or record.result is None:
+        return None
+    last, steps = max((row["step"] for row in rows), default=None), record.result.get("steps")
+    return None if last == steps else f"ends at step {last}, the run at {steps}"
 
 
 def _load_finished(record: RunRecord, result: Mapping[str, Any], settings: dict[str, Any]) -> Run:
