@@ -217,7 +217,13 @@ def render(results: Sequence[dict[str, Any]]) -> str:
     for fault in FAULTS:
         found = [line for line in results if line["test"].startswith(fault.tests)]
         words = _measured([str(line["told"]) for line in found if line["told"]])
-        cells = (fault.name, fault.injected, fault.expected, _outcome(found), _FOLDER.sub("", words))
+        cells = (
+            fault.name,
+            fault.injected,
+            fault.expected,
+            _outcome(found),
+            _FOLDER.sub("", words),
+        )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
