@@ -1,11 +1,16 @@
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from fseed.compose import probe
 from fseed.confinement import check_inside, open_own
 from fseed.errors import UserError
+from fseed.launch import gpu_memory
+from fseed.launch.process import WORKER_COMMAND
 
 
 def test_what_lies_below_the_root_passes(tmp_path: Path) -> None:
@@ -61,3 +66,57 @@ def test_the_current_folder_leaves_the_module_path(
         check=True,
     )
     assert told.stdout.strip() == str(kept)
+
+
+class EndsOnArrival:
+    """Ends the process that unpickles it, in place of a run that would train there."""
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
+        return sys.exit, ("arrived",)
+
+
+def ask_for_help(command: tuple[str, ...]) -> None:
+    subprocess.run([*command, "--help"], capture_output=True, check=True)
+
+
+def start_worker() -> None:
+    ask_for_help(WORKER_COMMAND)
+
+
+def start_rank() -> None:
+    from fseed.training.distributed_launch import RANK_COMMAND
+
+    ask_for_help(RANK_COMMAND)
+
+
+def start_probe() -> None:
+    run: Any = EndsOnArrival()
+    with pytest.raises(probe.ProbeFailed, match="arrived"):
+        probe.measure(run)
+
+
+def start_measurement() -> None:
+    run: Any = EndsOnArrival()
+    with pytest.raises(gpu_memory.NotMeasured, match="arrived"):
+        gpu_memory.measure_need(run, "GPU-a", free_before=1.0)
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        start_worker,
+        start_probe,
+        start_measurement,
+        pytest.param(start_rank, marks=pytest.mark.slow),
+    ],
+)
+def test_processes_of_ours_take_no_module_of_the_current_folder(
+    begin: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    canary = tmp_path / "canary"
+    planted = f"from pathlib import Path; Path({str(canary)!r}).touch()\n"
+    for name in ("fseed", "argparse", "pickle", "json", "torch"):
+        (tmp_path / f"{name}.py").write_text(planted)
+    monkeypatch.chdir(tmp_path)
+    begin()
+    assert not canary.exists()

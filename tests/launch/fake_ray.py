@@ -51,6 +51,7 @@ class FakeRay:
         default_factory=lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}]
     )
     refuses: Exception | None = None
+    refused: dict[str, Exception] = field(default_factory=dict)  # arm -> when it is handed over
     on_wait: Callable[["FakeRay"], None] | None = None
     log: list[str] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
@@ -109,6 +110,8 @@ class FakeTask:
 
     def remote(self, parcel: Any) -> Reference:
         name = parcel.job.run.arm
+        if name in self.ray.refused:
+            raise self.ray.refused[name]
         reference = Reference(lambda: self.function(parcel), name)
         self.ray.running.append(reference)
         self.ray.most_running = max(self.ray.most_running, len(self.ray.running))

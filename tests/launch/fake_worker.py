@@ -97,6 +97,16 @@ def saves(run: PlannedRun) -> RunOutcome:
     return RunOutcome("interrupted", str(RunInterrupted("stopped after step 1")), 130)
 
 
+def finishes_when_asked(run: PlannedRun) -> RunOutcome:
+    """Train until asked to stop, and be done by then."""
+    with InterruptFlag() as flag:
+        start(run)
+        (run.run_dir / "pid").write_text(str(os.getpid()))
+        while not flag.requested:
+            time.sleep(0.01)
+    return done(run)
+
+
 def stubborn(run: PlannedRun) -> RunOutcome:
     """Train, and stop for nobody."""
     start(run)

@@ -1,4 +1,7 @@
 import io
+import os
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from fseed.launch.job import Job
-from fseed.launch.live_table import RunTable, build_table, cells
+from fseed.launch.live_table import RunConsole, RunTable, build_table, cells
 from fseed.launch.slots import Slot
 from fseed.planned_run import RunOutcome
 from tests.launch.jobs import make_jobs
@@ -84,3 +87,45 @@ def test_without_progress_only_problems_are_told(job: Job) -> None:
     assert text.getvalue() == ""
     table.ended(job, one, RunOutcome("failed", "no [b]memory[/b]", 1))
     assert "failed after 1:23: no [b]memory[/b]" in text.getvalue()
+
+
+class Reader:
+    """Somebody who reads what is printed, and goes."""
+
+    def __init__(self, kind: str) -> None:
+        self._ours, theirs = os.openpty() if kind == "terminal" else os.pipe()
+        self.stream = open(theirs, "w", encoding="utf-8")  # noqa: SIM115
+
+    def go(self) -> None:
+        os.close(self._ours)
+
+    def clear(self) -> None:
+        with suppress(OSError):
+            self.stream.close()
+
+
+@pytest.fixture(params=["terminal", "pipe"])
+def reader(request: pytest.FixtureRequest) -> Iterator[Reader]:
+    started = Reader(request.param)
+    yield started
+    started.clear()
+
+
+@pytest.mark.parametrize("num_redraws", [0, 1])
+@pytest.mark.parametrize("is_redrawn", [False, True])
+def test_a_reader_that_goes_changes_nothing(
+    job: Job, reader: Reader, num_redraws: int, is_redrawn: bool
+) -> None:
+    """Before the table is drawn, or while it stands there."""
+    console = RunConsole(file=reader.stream, width=120, force_terminal=is_redrawn)
+    table, one = RunTable(console, [job]), attempt(job, **FACTS)
+    for _ in range(num_redraws):
+        table.update([one], 1)
+    reader.go()
+    table.started(one)
+    table.stopping("stopping")
+    table.update([one], 1)
+    table.ended(job, one, RunOutcome("interrupted", "saved", 130))
+    table.close()
+    table.say(table.summary([RunOutcome("interrupted", "saved", 130)], num_waiting=1))
+    assert table.is_stopping

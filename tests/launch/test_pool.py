@@ -1,17 +1,33 @@
 """Jobs in processes of their own: every end is an outcome, and nothing stays behind."""
 
+import errno
 import json
+import os
 import re
+import signal
+import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fseed.config.schema import LauncherConfig
 from fseed.launch import endings
+from fseed.launch.attempts import EXIT_SECONDS
 from fseed.launch.pool import launch_jobs
 from fseed.records import read_run
-from tests.launch.jobs import Launch, cpu_plan, is_alive, log_of, make_jobs, wait_until
+from tests.launch.jobs import (
+    Launch,
+    cpu_plan,
+    is_alive,
+    log_of,
+    make_jobs,
+    wait_for_pid,
+    wait_until,
+)
 
 
 @pytest.fixture
@@ -159,6 +175,50 @@ def test_a_worker_that_cannot_start_says_why(tmp_path: Path) -> None:
     outcome = launch_jobs(jobs, LauncherConfig(), plan=cpu_plan(1), command=broken)[0]
     assert outcome.message.endswith("left with exit code 1 and no answer: no torch here")
     assert not jobs[0].run.run_dir.exists()
+
+
+def test_a_process_that_the_system_refuses_makes_room_for_the_next(
+    tmp_path: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = [BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")]
+    begin = subprocess.Popen
+
+    def refuse_first(*words: Any, **named: Any) -> Any:
+        if refusals:
+            raise refusals.pop()
+        return begin(*words, **named)
+
+    monkeypatch.setattr("fseed.launch.process.subprocess.Popen", refuse_first)
+    refused, other = launch(make_jobs(tmp_path, "fine", "fine"), slots=1)
+    assert (refused.status, other.status) == ("failed", "finished")
+    assert refused.message == "cannot start a process: Resource temporarily unavailable"
+
+
+def test_a_folder_that_cannot_be_read_is_an_outcome(tmp_path: Path, launch: Launch) -> None:
+    jobs = make_jobs(tmp_path / "results", "fine")
+    (tmp_path / "results").write_text("in the way")
+    (outcome,) = launch(jobs)
+    assert outcome.status == "failed"
+    assert "cannot write to" in outcome.message
+
+
+def test_a_worker_that_is_stopped_at_its_end_waits_for_no_other_run(
+    tmp_path: Path, launch: Launch
+) -> None:
+    (job,) = make_jobs(tmp_path, "finishes_when_asked")
+
+    def press() -> None:
+        wait_for_pid(job)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    started = time.monotonic()
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        launch([job], reuse=True, grace_seconds=60.0)
+    thread.join()
+    assert time.monotonic() - started < EXIT_SECONDS
+    assert "1 finished" in launch.told
 
 
 def test_a_worker_may_take_one_run_after_the_other(tmp_path: Path, launch: Launch) -> None:

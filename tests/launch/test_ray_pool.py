@@ -2,7 +2,11 @@
 
 import os
 import signal
+import socket
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +14,10 @@ import pytest
 
 from fseed.config.schema import Accelerator, LauncherConfig
 from fseed.errors import UserError
-from fseed.launch import cluster_run, ray_pool
+from fseed.launch import cluster_run, endings, ray_pool
+from fseed.launch.endings import Rule
 from fseed.launch.job import Job
-from fseed.launch.ray_pool import Share, launch_jobs, share_of
+from fseed.launch.ray_pool import RayTasks, Share, launch_jobs, share_of
 from fseed.launch.ray_worker import Parcel, Returned, run_parcel
 from fseed.planned_run import RunOutcome
 from fseed.records import read_run
@@ -27,6 +32,8 @@ from tests.launch.fake_ray import (
 )
 from tests.launch.jobs import make_jobs
 from tests.sweep.fake_training import start
+
+KNOCK = ray_pool._knock
 
 
 @pytest.fixture
@@ -139,6 +146,48 @@ def test_a_run_that_another_process_holds_is_left_alone(tmp_path: Path, ray: Fak
     assert ray.log == ["init", "slow", "shutdown"]
 
 
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("slots", [1, 3])
+def test_what_is_refused_stops_no_other_run(
+    tmp_path: Path, ray: FakeRay, slots: int, shared: bool
+) -> None:
+    """Handed over alone or with others, before it and after it."""
+    ray.refused = {"slow": RuntimeError("Traceback:\n  the client has gone")}
+    jobs = make_jobs(tmp_path, "fine", "slow", "fine")
+    start(jobs[1].run)
+    first, refused, last = launch(jobs, slots=slots, shared_files=shared, retries=5)
+    assert (first.status, last.status, ray.log.count("fine")) == ("finished", "finished", 2)
+    assert (refused.status, refused.message) == ("failed", "not started: the client has gone")
+    assert [read_run(job.run.run_dir).status for job in jobs] == ["finished", "failed", "finished"]
+    assert find_lock_holder(jobs[1].run.run_dir) is None
+
+
+def test_what_is_held_elsewhere_is_told_at_once(
+    tmp_path: Path, ray: FakeRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_pool, "POLL_SECONDS", 4.0)
+    (held,) = make_jobs(tmp_path, "fine")
+    started = time.monotonic()
+    with run_lock(held.run.run_dir):
+        (outcome,) = launch([held], shared_files=False)
+    assert outcome.status == "skipped"
+    assert time.monotonic() - started < 3.0
+
+
+def test_waiting_for_another_try_is_quiet(
+    tmp_path: Path, ray: FakeRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(endings.FAILURE_RULES, "network", Rule(True, "it may answer", 0.4))
+    monkeypatch.setattr(ray_pool, "POLL_SECONDS", 0.1)
+    polls: list[int] = []
+    poll = RayTasks.poll
+    monkeypatch.setattr(RayTasks, "poll", lambda tasks: polls.append(1) or poll(tasks))
+    (outcome,) = launch(make_jobs(tmp_path, "network_once"))
+    assert (outcome.status, ray.log.count("network_once")) == ("finished", 2)
+    # two ends, and what lies between them
+    assert 3 <= len(polls) <= 10
+
+
 def test_a_run_that_is_away_is_held(tmp_path: Path, ray: FakeRay) -> None:
     (job,) = make_jobs(tmp_path, "fine")
     holders: list[int | None] = []
@@ -191,6 +240,30 @@ def test_no_cluster_is_one_line(tmp_path: Path, ray: FakeRay) -> None:
     ray.refuses = ConnectionError("nobody answers at head:6379")
     with pytest.raises(UserError, match=r"ray_address=head:6379: no Ray cluster: nobody answers"):
         launch(make_jobs(tmp_path, "fine"), ray_address="head:6379")
+
+
+@contextmanager
+def listening() -> Iterator[int]:
+    """Yield a port of this machine where somebody listens until the end."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_where_nobody_listens_ray_is_not_asked(
+    tmp_path: Path, ray: FakeRay, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    """It would try for minutes."""
+    monkeypatch.setattr(ray_pool, "_knock", KNOCK)
+    jobs = make_jobs(tmp_path, "fine")
+    with listening() as port:
+        address = f"{scheme}127.0.0.1:{port}"
+        assert launch(jobs, ray_address=address)[0].status == "finished"
+    ray.log.clear()
+    with pytest.raises(UserError, match=rf"ray_address={address}: no Ray cluster: .*refused"):
+        launch(jobs, ray_address=address)
+    assert ray.log == []
+    assert launch(jobs, ray_address="auto")[0].status == "skipped"
 
 
 def test_what_no_node_has_is_refused(tmp_path: Path, ray: FakeRay) -> None:

@@ -1,9 +1,11 @@
 """Ctrl-C once and twice, SIGTERM, and a launcher that is killed while its runs train."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,10 +21,17 @@ SCRIPT = Path(__file__).with_name("fake_sweep.py")
 class Sweep:
     """A sweep of fake runs in a process of its own."""
 
-    def __init__(self, root: Path, *arms: str) -> None:
+    def __init__(self, root: Path, *arms: str, output: int = subprocess.PIPE) -> None:
         self.jobs: list[Job] = make_jobs(root, *arms)
         command = [sys.executable, str(SCRIPT), str(root), "2", *arms]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        is_terminal = output >= 0 and os.isatty(output)
+        self.process = subprocess.Popen(
+            command,
+            stdout=output,
+            text=True,
+            start_new_session=is_terminal,
+            preexec_fn=take_terminal if is_terminal else None,
+        )
         self.workers = [wait_for_pid(job) for job in self.jobs[:2]]
 
     def send(self, number: int) -> None:
@@ -40,6 +49,11 @@ class Sweep:
     def end(self) -> tuple[int, str]:
         out, _ = self.process.communicate(timeout=20)
         return self.process.returncode, out
+
+
+def take_terminal() -> None:
+    """Let the terminal on standard output be that of this session, which hears when it closes."""
+    fcntl.ioctl(1, termios.TIOCSCTTY, 0)
 
 
 @pytest.fixture
@@ -63,6 +77,24 @@ def test_one_signal_lets_every_run_save_and_end(
     assert code == 130
     assert "every run saves and ends; Ctrl-C again kills them" in out
     assert "2 interrupted, 1 waiting" in out
+    assert all((job.run.run_dir / "saved").exists() for job in sweep.jobs[:2])
+    assert not sweep.jobs[2].run.run_dir.exists()
+    assert not any(is_alive(worker) for worker in sweep.workers)
+
+
+@pytest.mark.parametrize("output", ["terminal", "pipe"])
+def test_every_run_saves_though_nobody_reads_any_more(
+    tmp_path: Path, sweeps: list[Sweep], output: str
+) -> None:
+    """A window that is closed; Ctrl-C that has ended ``tee`` too."""
+    reader, writer = os.openpty() if output == "terminal" else os.pipe()
+    sweep = Sweep(tmp_path, "saves", "saves", "fine", output=writer)
+    sweeps.append(sweep)
+    os.close(writer)
+    os.close(reader)
+    if output == "pipe":
+        sweep.send(signal.SIGINT)
+    sweep.end()
     assert all((job.run.run_dir / "saved").exists() for job in sweep.jobs[:2])
     assert not sweep.jobs[2].run.run_dir.exists()
     assert not any(is_alive(worker) for worker in sweep.workers)

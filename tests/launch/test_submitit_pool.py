@@ -3,6 +3,8 @@
 import os
 import signal
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,19 +14,19 @@ import submitit
 from submitit.core.utils import FailedJobError, UncompletedJobError
 
 from fseed.config.schema import LauncherConfig
-from fseed.launch import submitit_pool
+from fseed.launch import cluster_pool, submitit_pool
 from fseed.launch.attempts import Limits
 from fseed.launch.cluster_run import Ended
-from fseed.launch.endings import Ending
+from fseed.launch.endings import FAILURE_RULES, Ending
 from fseed.launch.job import Job
 from fseed.launch.submitit_job import SubmittedRun
 from fseed.launch.submitit_pool import launch_jobs
 from fseed.planned_run import RunOutcome
 from fseed.records import read_run
 from fseed.sweep.plan import is_finished
-from tests.launch.jobs import is_alive, make_jobs, wait_for_pid, wait_until
+from tests.launch.jobs import Clock, is_alive, make_jobs, wait_for_pid, wait_until
 from tests.launch.submitted import FakeSubmittedRun
-from tests.sweep.fake_training import finish, start
+from tests.sweep.fake_training import fail, finish, start
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,6 +38,7 @@ class FakeJob:
     call: SubmittedRun
     state: str = "FINISHED"
     answer: object = None
+    failure: str | None = None  # class in failure.json
     paths: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(stderr="job.err"))
 
     def done(self) -> bool:
@@ -50,21 +53,36 @@ class FakeJob:
 class FakeExecutor:
     """Starts what ``script`` says, one entry a submission of the arm; then runs finish."""
 
-    def __init__(self, script: dict[str, list[FakeJob]] | None = None, *, cluster: str = "local"):
-        self.script, self.cluster = script or {}, cluster
+    def __init__(
+        self,
+        script: dict[str, list[FakeJob]] | None = None,
+        *,
+        cluster: str = "local",
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self.script, self.cluster, self.clock = script or {}, cluster, clock
         self.batches: list[list[str]] = []
+        self.times: list[float] = []  # of the batches
+        self.refusals: list[Exception] = []  # of the first submissions
         self.environments: list[dict[str, str]] = []
 
     def submit_array(self, calls: list[SubmittedRun]) -> list[FakeJob]:
         self.batches.append([call.job.run.arm for call in calls])
+        self.times.append(self.clock())
+        if self.refusals:
+            raise self.refusals.pop(0)
         self.environments += [call.environment for call in calls]
         return [self._start(call) for call in calls]
 
     def _start(self, call: SubmittedRun) -> FakeJob:
         left = self.script.get(call.job.run.arm)
         if left:
-            start(call.job.run)
-            return left.pop(0)
+            job = left.pop(0)
+            if job.failure is None:
+                start(call.job.run)
+            else:
+                fail(call.job.run, kind=job.failure)
+            return job
         finish(call.job.run)
         outcome = RunOutcome("finished", str(call.job.run.run_dir), 0)
         return FakeJob(call, answer=Ended(Ending.answered, outcome))
@@ -108,6 +126,44 @@ def test_a_lost_job_is_started_again(tmp_path: Path, state: str) -> None:
     outcomes = launch(make_jobs(tmp_path, *"abc"), executor, slots=3)
     assert [outcome.status for outcome in outcomes] == ["finished"] * 3
     assert executor.batches == [["a", "b", "c"], ["b"]]
+
+
+def test_the_other_side_gets_time_to_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run does not wait for it."""
+    clock = Clock()
+    for module in (cluster_pool, submitit_pool):
+        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(submitit_pool, "POLL_SECONDS", 0.5)
+    answer = Ended(Ending.answered, RunOutcome("failed", "nobody answers", 1))
+    unreachable = FakeJob(None, answer=answer, failure="network")  # type: ignore[arg-type]
+    executor = FakeExecutor({"a": [unreachable]}, clock=clock.monotonic)
+    outcomes = launch(make_jobs(tmp_path, "a", "b"), executor, slots=1)
+    assert [outcome.status for outcome in outcomes] == ["finished", "finished"]
+    assert executor.batches == [["a"], ["b"], ["a"]]
+    first, other, again = executor.times
+    ended, wait = first + 0.5, FAILURE_RULES["network"].wait_seconds
+    assert other == ended
+    assert ended + wait <= again <= ended + wait + 0.5
+
+
+@pytest.mark.parametrize("cluster", ["local", "slurm"])
+@pytest.mark.parametrize(
+    "error", [OSError("Cannot allocate memory"), RuntimeError("sbatch:\n  no such partition")]
+)
+def test_what_is_refused_makes_room_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: str, error: Exception
+) -> None:
+    monkeypatch.setattr(submitit_pool, "MAX_ARRAY", 1)
+    executor = FakeExecutor(cluster=cluster)
+    executor.refusals = [error]
+    jobs = make_jobs(tmp_path, *"abc")
+    refused, *others = launch(jobs, executor, slots=1, retries=5)
+    last_line = str(error).splitlines()[-1].strip()
+    assert (refused.status, refused.message) == ("failed", f"not started: {last_line}")
+    assert [outcome.status for outcome in others] == ["finished", "finished"]
+    assert executor.batches == [["a"], ["b"], ["c"]]
 
 
 @pytest.mark.parametrize(

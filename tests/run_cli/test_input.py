@@ -36,6 +36,11 @@ BAD_INPUT = [
     ["task=mbpp", "budget.generate=false"],
     ["task=protein_ss", "task.options.dataset=porter6", "data=hub"],
     ["hydra/launcher=nowhere", "-m"],
+    ["launcher=slots"],
+    ["hydra/launcher=ray", "sweep.dry_run=true"],
+    ["launcher.slots=2", "-m"],
+    ["launcher=sequential", "launcher.timeout_minutes=5", "launcher.reuse=true", "-m"],
+    ["launcher.retries=0", "sweep=staged", "-m"],
     ["--cfg", "job", "-p", "optimm"],
     ["--nonsense"],
     ["experiment=round20", "fs=[a]", "-m"],
@@ -53,6 +58,15 @@ def test_bad_input_is_a_few_lines_code_2_and_nothing_written(
     assert run.train.started == []
     assert not run.root.exists()
     assert files_below(run.cwd) == []
+
+
+def test_what_a_launcher_would_not_do_is_named(run: Command) -> None:
+    assert run("launcher=submitit_local") == 2
+    assert run.err.startswith("error: launcher=submitit_local: starts the runs of a sweep")
+    assert run("launcher.slots=2", "launcher.reuse=true", "-m") == 2
+    assert run.err.startswith("error: launcher.slots, launcher.reuse: launcher=sequential takes")
+    assert run("launcher=sequential", "launcher.retries=1") == 0
+    assert len(run.train.started) == 1
 
 
 def test_a_gpu_that_is_not_there_is_refused(run: Command, monkeypatch) -> None:

@@ -1,5 +1,6 @@
 """The list itself: what passes, what a user can allow, and how a refusal reads."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,7 +35,10 @@ def test_the_launchers_that_are_meant_pass(target: str) -> None:
     check_names(launcher(target))
 
 
-@pytest.mark.parametrize("name", ["fseed_evil.X", "fseed_slots_launcherX.Y"])
+@pytest.mark.parametrize(
+    "name",
+    ["fseed_evil.X", "fseed_slots_launcherX.Y", "hydra_ray_launcher.ray_launcher.RayLauncher"],
+)
 def test_a_name_that_looks_like_ours_does_not(name: str) -> None:
     with pytest.raises(UserError, match="may not start"):
         check_names(launcher(f"hydra_plugins.{name}"))
@@ -92,6 +96,58 @@ def test_a_file_names_no_cluster(address: str) -> None:
         check_names({"launcher": {"ray_address": address}})
     check_names({"launcher": {"ray_address": address}}, given=["launcher.ray_address"])
     check_names({"launcher": {"ray_address": "auto"}})
+
+
+@pytest.fixture
+def cluster_of_a_stranger(tmp_path: Path) -> str:
+    """Return a folder of options that name a cluster."""
+    for group in ("experiment", "launcher"):
+        (tmp_path / group).mkdir()
+        text = "# @package _global_\nlauncher:\n  ray_address: ray://evil.example:10001\n"
+        (tmp_path / group / "mine.yaml").write_text(text)
+    return str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["experiment=mine"],
+        ["experiment=mine", "launcher=ray"],
+        ["experiment=mine", "launcher=ray", "launcher.slots=2"],
+        ["launcher=mine"],
+    ],
+    ids=" ".join,
+)
+def test_choosing_a_launcher_is_not_giving_its_address(
+    cluster_of_a_stranger: str, words: list[str]
+) -> None:
+    with hydra_session([cluster_of_a_stranger]) as hydra:
+        composer = Composer(hydra.config_loader)
+        with pytest.raises(UserError, match=r"launcher\.ray_address=ray://evil.* is set by a file"):
+            composer.compose(words)
+
+
+@pytest.mark.parametrize(
+    ("key", "in_file", "by_hand"),
+    [
+        ("launcher.ray_address", "ray://evil.example:10001", "head:6379"),
+        ("output.root", "/elsewhere", "/here"),
+        ("mbpp.allow_unsandboxed", True, False),
+    ],
+)
+def test_the_command_line_overrules_the_file_that_it_was_refused_for(
+    tmp_path: Path, key: str, in_file: object, by_hand: object
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    group, leaf = key.split(".")
+    text = f"# @package _global_\n{group}:\n  {leaf}: {in_file}\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(text)
+    with hydra_session([str(tmp_path)]) as hydra:
+        composer = Composer(hydra.config_loader)
+        with pytest.raises(UserError, match="is set by a file"):
+            composer.compose(["experiment=mine"])
+        config = composer.compose(["experiment=mine", f"{key}={by_hand}"]).config
+    assert getattr(getattr(config, group), leaf) == by_hand
 
 
 @pytest.mark.parametrize("choice", ["none", "disabled", "default", "stdout"])

@@ -99,6 +99,20 @@ def test_short_values_are_words(monkeypatch: pytest.MonkeyPatch) -> None:
     assert redact("fs=scalar_l10") == "fs=scalar_l10"
 
 
+@pytest.mark.parametrize("name", ["PWD", "OLDPWD"])
+def test_the_folder_of_a_shell_is_no_secret(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "/scratch/somebody")
+    path = "/scratch/somebody/out/default/hotpot"
+    assert redact(path) == path
+
+
+@pytest.mark.parametrize("name", ["MYSQL_PWD", "SMTP_PWD_OLD", "db_pwd"])
+def test_a_password_is_one_under_its_short_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "correct-pony-battery")
+    assert redact("with correct-pony-battery") == f"with {REDACTED}"
+    assert not is_readable_variable(f"FSEED_{name}")
+
+
 def test_nested_content_keeps_its_form() -> None:
     content = {"a": [SECRETS["HF_TOKEN"], 1, None, {"b": True}], "c": 0.5}
     assert redact_all(content) == {"a": [REDACTED, 1, None, {"b": True}], "c": 0.5}

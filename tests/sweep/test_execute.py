@@ -138,6 +138,19 @@ def test_the_table_comes_after_a_crash_of_the_launcher(plan: SweepPlan) -> None:
     assert len(table.shown) == 2
 
 
+def test_a_launch_that_is_refused_shows_and_writes_nothing(
+    plan: SweepPlan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def launch(runs: Sequence[PlannedRun]) -> list[RunOutcome]:
+        raise UserError("no cluster")
+
+    table = Table()
+    with pytest.raises(UserError, match="no cluster"):
+        run_plan(plan, launch=launch, show_table=table)
+    assert (table.shown, files_below(tmp_path)) == ([], [])
+    assert capsys.readouterr().err == ""
+
+
 def test_a_table_that_fails_hides_nothing(
     plan: SweepPlan, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,7 @@ from fseed.config.schema import LauncherConfig
 from fseed.launch.cluster_run import INTERRUPTED, STALL_OPTION, Ended
 from fseed.launch.endings import FAILURE_CLASSES, Ending, Rule, decide_retry
 from fseed.launch.job import Job
-from fseed.launch.live_table import RunTable
+from fseed.launch.live_table import RunConsole, RunTable
 from fseed.launch.stop_request import StopRequest
 from fseed.planned_run import RunOutcome
 from fseed.records import read_run
@@ -62,7 +62,7 @@ def run_on(
     Raises:
         KeyboardInterrupt: after Ctrl-C or SIGTERM, when every run has saved and ended.
     """
-    table = RunTable(console or Console(stderr=True), jobs)
+    table = RunTable(console or RunConsole(stderr=True), jobs)
     pool = ClusterPool(cluster, jobs, table, options.retries, options.grace_seconds)
     with StopRequest() as stop:
         try:
@@ -128,9 +128,8 @@ class ClusterPool:
         try:
             self.cluster.start({number: self.jobs[number] for number in numbers})
         except (RuntimeError, OSError) as error:
-            refused = RunOutcome("failed", f"not started: {last_line(error)}", 1)
             for number in numbers:
-                self._settle(number, Ended(Ending.exited, refused), is_stopping=False)
+                self._settle(number, refusal(error), is_stopping=False)
 
     def _settle(self, number: int, ended: Ended, *, is_stopping: bool) -> None:
         """Keep the outcome of an attempt, or let its job wait again."""
@@ -169,6 +168,11 @@ class ClusterPool:
         is_stalled = failure["class"] == "timeout" and message.endswith(STALL_OPTION)
         ending = Ending.stalled if is_stalled else Ending.answered
         return Ended(ending, RunOutcome("failed", message, 1))
+
+
+def refusal(error: Exception) -> Ended:
+    """Return the end of a run that could not be handed over."""
+    return Ended(Ending.exited, RunOutcome("failed", f"not started: {last_line(error)}", 1))
 
 
 def last_line(error: Exception) -> str:

@@ -1,5 +1,7 @@
 """The table of runs while they run: redrawn on a terminal, one line per change elsewhere."""
 
+import errno
+import os
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
@@ -18,11 +20,19 @@ COLUMNS = ("slot", "task", "arm", "seed", "step", "loss", "tokens/s", "elapsed",
 REDRAW_SECONDS = 0.25
 
 
+class RunConsole(Console):
+    """A console whose reader may go: rich by itself ends the process at a closed pipe."""
+
+    def on_broken_pipe(self) -> None:
+        """Leave the error to whoever prints, as at a closed terminal."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
 class RunTable:
     """One row per run that runs; what has ended is a line above the table.
 
     Runs with ``trainer.progress=false`` are told of only where something went wrong. A terminal
-    that has gone, as after SIGHUP, changes nothing for the runs.
+    or a pipe that has gone, as after SIGHUP, changes nothing for the runs.
     """
 
     def __init__(self, console: Console, jobs: Sequence[Job]) -> None:

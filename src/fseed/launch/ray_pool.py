@@ -18,7 +18,7 @@ from typing import Any
 from fseed.config.schema import Accelerator, LauncherConfig
 from fseed.errors import UserError
 from fseed.launch.attempts import Limits
-from fseed.launch.cluster_pool import run_on
+from fseed.launch.cluster_pool import refusal, run_on
 from fseed.launch.cluster_run import INTERRUPTED, Ended
 from fseed.launch.endings import Ending
 from fseed.launch.gpus import find_gpus
@@ -193,16 +193,18 @@ class RayTasks:
         return 10**6 if slots is None else max(slots - num_running, 0)
 
     def start(self, jobs: Mapping[int, Job]) -> None:
-        """Hand ``jobs`` over."""
+        """Hand ``jobs`` over one by one; the next ``poll`` tells which of them were refused."""
         for number, job in jobs.items():
             self.jobs[number] = job
             try:
-                parcel = self._pack(number, job)
+                self.running[self._task.remote(self._pack(number, job))] = number
             except RunLocked as error:
                 outcome = RunOutcome("skipped", str(error), 0)
                 self._refused.append((number, Ended(Ending.answered, outcome)))
-                continue
-            self.running[self._task.remote(parcel)] = number
+            # the others are on their way, and this may be the folder of one run alone
+            except (RuntimeError, OSError) as error:
+                self._let_go(number)
+                self._refused.append((number, refusal(error)))
 
     def poll(self) -> list[tuple[int, Ended]]:
         """Wait a moment; return the runs that have ended."""
@@ -259,9 +261,13 @@ class RayTasks:
         except Exception as error:
             ended = explain_error(error)
         finally:
-            if number in self._held:
-                self._held.pop(number).close()
+            self._let_go(number)
         return number, ended
+
+    def _let_go(self, number: int) -> None:
+        """Hold a run no longer, where it was held here."""
+        if number in self._held:
+            self._held.pop(number).close()
 
 
 def explain_error(error: Exception) -> Ended:
