@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import signal
 
 from fseed.config.schema import LauncherConfig
-from fseed.launch.live_table import RunConsole
+from fseed.lasting_console import LastingConsole
 from fseed.launch.pool import launch_jobs
 from tests.launch.jobs import FAKE_WORKER, cpu_plan, make_jobs
 
@@ -23,7 +23,7 @@ def main(root: str, slots: str, *arms: str) -> int:
             options,
             plan=cpu_plan(int(slots)),
             command=FAKE_WORKER,
-            console=RunConsole(width=200),
+            console=LastingConsole(width=200),
         )
     except KeyboardInterrupt:
         return 130

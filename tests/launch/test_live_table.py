@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from fseed.lasting_console import LastingConsole
 from fseed.launch.job import Job
-from fseed.launch.live_table import RunConsole, RunTable, build_table, cells
+from fseed.launch.live_table import RunTable, build_table, cells
 from fseed.launch.slots import Slot
 from fseed.planned_run import RunOutcome
 from tests.launch.jobs import make_jobs
@@ -117,7 +118,7 @@ def test_a_reader_that_goes_changes_nothing(
     job: Job, reader: Reader, num_redraws: int, is_redrawn: bool
 ) -> None:
     """Before the table is drawn, or while it stands there."""
-    console = RunConsole(file=reader.stream, width=120, force_terminal=is_redrawn)
+    console = LastingConsole(file=reader.stream, width=120, force_terminal=is_redrawn)
     table, one = RunTable(console, [job]), attempt(job, **FACTS)
     for _ in range(num_redraws):
         table.update([one], 1)

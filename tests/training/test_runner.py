@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -125,13 +126,16 @@ def test_a_killed_run_continues_bit_equal(tmp_path, monkeypatch, kill_at_save, w
     assert predictions(tmp_path / "killed") == predictions(tmp_path / "whole")
 
 
-def test_ctrl_c_saves_and_the_next_call_continues(tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_and_a_closed_terminal_save_and_the_next_call_continues(
+    tmp_path, monkeypatch, number
+):
     train(tmp_path / "whole")
     original = InterruptFlag.__enter__
 
     def enter_and_ask(self):
         original(self)
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
         return self
 
     monkeypatch.setattr(InterruptFlag, "__enter__", enter_and_ask)
@@ -141,6 +145,26 @@ def test_ctrl_c_saves_and_the_next_call_continues(tmp_path, monkeypatch):
     assert read_run(tmp_path / "stopped").failure["class"] == "interrupted"
     assert train(tmp_path / "stopped").status == "finished"
     assert stable_rows(tmp_path / "stopped") == stable_rows(tmp_path / "whole")
+
+
+def test_under_nohup_a_closed_terminal_is_not_heard():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with InterruptFlag() as flag:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert not flag.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_run_goes_on_though_nobody_reads_what_it_tells(tmp_path, monkeypatch):
+    """The reader of a pipe that ends, as ``tee`` does at Ctrl-C."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with suppress(BrokenPipeError), os.fdopen(writer, "w", buffering=1) as closed:
+        monkeypatch.setattr(sys, "stderr", closed)
+        outcome = train(tmp_path, trainer__progress=True)
+    assert outcome.status == "finished", outcome.message
 
 
 def test_a_nan_loss_fails_the_run_with_its_step(tmp_path):

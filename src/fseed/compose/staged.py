@@ -8,7 +8,6 @@ from pathlib import Path
 from hydra.core.override_parser.types import Override
 from hydra.types import HydraContext
 from omegaconf import DictConfig
-from rich.console import Console
 
 from fseed.compose.launcher_extras import check_launcher, launcher_name
 from fseed.compose.launching import is_sequential, launch_runs, set_launch_folder
@@ -20,6 +19,7 @@ from fseed.compose.probe import measure
 from fseed.config.schema import RunConfig
 from fseed.errors import UserError
 from fseed.identity import ARM_KEYS
+from fseed.lasting_console import LastingConsole
 from fseed.planned_run import PlannedRun, RunOutcome
 from fseed.sweep.staged.book import BASELINE, Slot
 from fseed.sweep.staged.dry_run import render_dry_run
@@ -62,7 +62,7 @@ def run_staged_sweep(
     if first.sweep.dry_run:
         return 0
     set_launch_folder(config, sweep.folder)
-    view = LiveTable(Console())
+    view = LiveTable(LastingConsole())
 
     def launch(runs: Sequence[PlannedRun], positions: Sequence[str]) -> list[RunOutcome]:
         shown = [_without_progress(run) for run in runs] if view.is_redrawn else runs

@@ -13,10 +13,11 @@ from typing import Protocol
 from rich.console import Console
 
 from fseed.config.schema import LauncherConfig
+from fseed.lasting_console import LastingConsole
 from fseed.launch.cluster_run import INTERRUPTED, STALL_OPTION, Ended
 from fseed.launch.endings import FAILURE_CLASSES, Ending, Rule, decide_retry
 from fseed.launch.job import Job
-from fseed.launch.live_table import RunConsole, RunTable
+from fseed.launch.live_table import RunTable
 from fseed.launch.stop_request import StopRequest
 from fseed.planned_run import RunOutcome
 from fseed.records import read_run
@@ -62,7 +63,7 @@ def run_on(
     Raises:
         KeyboardInterrupt: after Ctrl-C or SIGTERM, when every run has saved and ended.
     """
-    table = RunTable(console or RunConsole(stderr=True), jobs)
+    table = RunTable(console or LastingConsole(stderr=True), jobs)
     pool = ClusterPool(cluster, jobs, table, options.retries, options.grace_seconds)
     with StopRequest() as stop:
         try:

@@ -1,11 +1,8 @@
 """The table of runs while they run: redrawn on a terminal, one line per change elsewhere."""
 
-import errno
-import os
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from contextlib import suppress
 
 from rich.console import Console
 from rich.live import Live
@@ -20,19 +17,10 @@ COLUMNS = ("slot", "task", "arm", "seed", "step", "loss", "tokens/s", "elapsed",
 REDRAW_SECONDS = 0.25
 
 
-class RunConsole(Console):
-    """A console whose reader may go: rich by itself ends the process at a closed pipe."""
-
-    def on_broken_pipe(self) -> None:
-        """Leave the error to whoever prints, as at a closed terminal."""
-        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
-
-
 class RunTable:
     """One row per run that runs; what has ended is a line above the table.
 
-    Runs with ``trainer.progress=false`` are told of only where something went wrong. A terminal
-    or a pipe that has gone, as after SIGHUP, changes nothing for the runs.
+    Runs with ``trainer.progress=false`` are told of only where something went wrong.
     """
 
     def __init__(self, console: Console, jobs: Sequence[Job]) -> None:
@@ -80,17 +68,15 @@ class RunTable:
             return
         self._drawn_at = now
         caption = describe_counts(self._counts, num_waiting=num_waiting)
-        with suppress(OSError):
-            if self._live is None:
-                self._live = Live(console=self.console, auto_refresh=False, transient=True)
-                self._live.start()
-            self._live.update(build_table(list(attempts), caption=caption), refresh=True)
+        if self._live is None:
+            self._live = Live(console=self.console, auto_refresh=False, transient=True)
+            self._live.start()
+        self._live.update(build_table(list(attempts), caption=caption), refresh=True)
 
     def close(self) -> None:
         """Take the table away; the lines of what has ended stay."""
         if self._live is not None:
-            with suppress(OSError):
-                self._live.stop()
+            self._live.stop()
             self._live = None
 
     def summary(self, outcomes: Collection[RunOutcome], *, num_waiting: int) -> str:
@@ -99,8 +85,7 @@ class RunTable:
         return describe_counts(counts, num_waiting=num_waiting)
 
     def _print(self, line: str) -> None:
-        with suppress(OSError):
-            self.console.print(line, soft_wrap=True, markup=False, highlight=False)
+        self.console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def build_table(attempts: Sequence[Attempt], *, caption: str = "") -> Table:

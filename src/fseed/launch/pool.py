@@ -8,10 +8,11 @@ from selectors import EVENT_READ, DefaultSelector
 from rich.console import Console
 
 from fseed.config.schema import LauncherConfig
+from fseed.lasting_console import LastingConsole
 from fseed.launch.attempts import EXIT_SECONDS, Attempt, Limits
 from fseed.launch.endings import Ending, Rule, decide_retry
 from fseed.launch.job import Job
-from fseed.launch.live_table import RunConsole, RunTable
+from fseed.launch.live_table import RunTable
 from fseed.launch.packing import choose_runs_per_gpu
 from fseed.launch.process import WORKER_COMMAND, WorkerProcess
 from fseed.launch.slots import Slot, SlotPlan, plan_slots
@@ -194,7 +195,7 @@ def launch_jobs(
         KeyboardInterrupt: after Ctrl-C or SIGTERM, when every run has saved and ended.
         UserError: for slots that this machine does not have.
     """
-    table = RunTable(console or RunConsole(stderr=True), jobs)
+    table = RunTable(console or LastingConsole(stderr=True), jobs)
     if plan is None:
         fit = choose_runs_per_gpu(jobs, options, say=table.say)
         plan = plan_slots(jobs, options, runs_per_gpu=fit)

@@ -1,13 +1,13 @@
 """The Lightning data module: examples of the task, batches keyed by the optimiser step."""
 
 import json
-import sys
 from dataclasses import asdict
 
 import lightning as L
 
 from fseed.config.schema import ControlKind, RunConfig
 from fseed.errors import DataError, UserError
+from fseed.lasting_console import say
 from fseed.models.tokenizer import Tokenizer
 from fseed.tasks.preflight import render
 from fseed.tasks.registry import TaskData, load_task_data, splits_to_read
@@ -38,7 +38,7 @@ def load_examples(config: RunConfig, tokenizer: Tokenizer, *, data_hash: str) ->
         if data.data_hash != data_hash:
             raise DataError("the data changed after this run was planned; start the command again")
         if config.trainer.progress:
-            print(render(data.preflight), file=sys.stderr)
+            say(render(data.preflight))
         _LAST_LOADED[key] = data, _digest(data)
     return _LAST_LOADED[key][0]
 

@@ -1,4 +1,4 @@
-"""Clean stop: Ctrl-C and SIGTERM wait for the end of the optimiser step."""
+"""Clean stop: Ctrl-C, SIGTERM and a closed terminal wait for the end of the optimiser step."""
 
 import signal
 import threading
@@ -7,7 +7,10 @@ from typing import Any
 
 
 class InterruptFlag:
-    """Context that turns the first SIGINT or SIGTERM into a flag; a second SIGINT stops at once."""
+    """Context that turns the first SIGINT, SIGTERM or SIGHUP into a flag.
+
+    A second SIGINT stops at once; ``nohup`` still keeps a run from hearing that its terminal goes.
+    """
 
     def __init__(self) -> None:
         """Install nothing yet."""
@@ -17,8 +20,9 @@ class InterruptFlag:
     def __enter__(self) -> "InterruptFlag":
         """Install the handlers (the main thread only can)."""
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._handle)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *exc: object) -> None:

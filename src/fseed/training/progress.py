@@ -3,10 +3,10 @@
 from typing import Any
 
 import lightning as L
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fseed.heartbeat import beat
+from fseed.lasting_console import LastingConsole
 from fseed.training.run_log import RunLog
 
 PLAIN_LINES = 4  # progress lines of a run without a terminal
@@ -18,7 +18,7 @@ class ShowProgress(L.Callback):
     def __init__(self, log: RunLog, *, title: str, num_steps: int, visible: bool) -> None:
         """Show ``title`` and the rows of ``log``; ``visible=False`` prints nothing."""
         self.run_log, self.title, self.num_steps, self.visible = log, title, num_steps, visible
-        self.console = Console(stderr=True)
+        self.console = LastingConsole(stderr=True)
         self.bar = Progress(
             TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(),
             TextColumn("{task.fields[status]}"), TimeRemainingColumn(compact=True),

@@ -1,7 +1,6 @@
 """One run from its plan to ``result.json``, resumable after any kind of end."""
 
 import gc
-import sys
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import torch
 
 from fseed.errors import DataError, RunInterrupted, UserError
+from fseed.lasting_console import say
 from fseed.planned_run import PlannedRun, RunOutcome
 from fseed.records import FAILURE_FILE, clean_temporaries
 from fseed.training.attempt import Attempt
@@ -92,7 +92,7 @@ def _train(run: PlannedRun, flag: InterruptFlag, *, position: str) -> None:
         start = _find_start(run.run_dir)
         splits = [*splits, _split(sized, shortage, step=max(start.step, 0))]
         title = f"{position}  {run.config.task.name} {run.arm} seed {run.config.seed}"
-        print(f"{title}: {splits[-1].text()}", file=sys.stderr, flush=True)
+        say(f"{title}: {splits[-1].text()}")
 
 
 class _Shortage:
@@ -149,7 +149,7 @@ def _find_start(run_dir: Path) -> Start:
     start = find_start(run_dir)
     for text in start.damaged:
         goes_on = "starts anew" if start.path is None else f"continues from step {start.step}"
-        print(f"{run_dir}: {text}; the run {goes_on}", file=sys.stderr, flush=True)
+        say(f"{run_dir}: {text}; the run {goes_on}")
     return start
 
 
