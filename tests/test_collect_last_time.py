@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from fseed.collect import main
 from fseed.results import collection
 from fseed.results.index import CACHE_NAME
-from fseed.results.last_time import LAST_TIME_NAME
+from fseed.results.last_time import LAST_TIME_NAME, LastTime
 from tests.results.builders import RunSpec, finish_run, write_sweep
 from tests.results.kept_runs import settle
 from tests.results.staged import write_staged_sweep
@@ -175,6 +177,52 @@ def test_what_is_kept_may_be_damaged(root: Path, collect: Callable[..., tuple[st
         kept.write_bytes(damage)
         assert collect(root) == (first, True)
         assert collect(root) == (first, False)
+
+
+def test_what_another_collection_wrote_meanwhile_is_not_told_as_ours(
+    root: Path, collect: Callable[..., tuple[str, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = LastTime.keep
+
+    def overtaken(*arguments: Any, **options: Any) -> None:
+        for file in (root / "tables").iterdir():
+            file.write_text("of another margin")
+        keep(*arguments, **options)
+
+    monkeypatch.setattr(LastTime, "keep", overtaken)
+    collect(root)
+    monkeypatch.undo()
+    assert "seeds 0-2" in collect(root)[0]
+    assert "of another margin" not in (root / "tables" / "tables.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "name", [CACHE_NAME, ".fseed/collect-memo.json", f".fseed/{LAST_TIME_NAME}"]
+)
+def test_a_pipe_in_place_of_what_is_kept_is_not_waited_for(
+    root: Path, collect: Callable[..., tuple[str, bool]], name: str
+) -> None:
+    first, _ = collect(root)
+    (root / name).unlink(missing_ok=True)
+    os.mkfifo(root / name)
+    assert collect(root)[0] == first
+
+
+def test_a_folder_that_leads_elsewhere_is_not_written_to(
+    root: Path, tmp_path: Path, collect: Callable[..., tuple[str, bool]]
+) -> None:
+    (tmp_path / "victim").mkdir()
+    (root / ".fseed").symlink_to(tmp_path / "victim")
+    collect(root)
+    assert list((tmp_path / "victim").iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["computed", "told again"])
+def test_without_a_standard_output_the_tables_are_written(root: Path, kind: str) -> None:
+    command = f"exec {sys.executable} -m fseed.collect {root} >&-"
+    for _ in range(1 if kind == "computed" else 2):
+        assert subprocess.run(["bash", "-c", command], check=False).returncode == 0
+    assert (root / "tables" / "tables.md").exists()
 
 
 FORGERIES = {

@@ -109,22 +109,24 @@ def collect_and_print(
         written = _print_and_write(
             collection, console, folder, show_runs=show_runs, formats=formats, audit=audit
         )
-    tell_written(written, console)
+    tell_written(list(written), console)
     code = 0
     if audit is not None:
         code = print_audit(audit, folder=folder, formats=formats, ours=collection)
     code = max(code, _exit_code(collection, paths))
     if last is not None and code == 0:
-        last.keep(look, "".join(printed), folder, formats=formats)
+        last.keep(look, "".join(printed), folder, formats=formats, written=written)
     return code
 
 
 def _look_up(found: Scan, cache: Path, *, margin: float) -> tuple[dict[str, str], LastTime | None]:
     """Return the signatures of all run folders, and what the last time told of this state."""
     signed_at, names = time.time(), list(map(str, found.run_dirs))
-    signatures = beside(partial(sign_folders, names), num_runs=len(names))
-    # meanwhile: a quarter of a second of imports, which changed runs need
-    import_module("fseed.results.export")
+    sign = partial(sign_folders, names)
+    signatures = beside(sign, num_runs=len(names))
+    if signatures is not sign:
+        # meanwhile: a quarter of a second of imports, which changed runs need
+        import_module("fseed.results.export")
     told = signatures()
     state = state_of(found, told, signed_at=signed_at, margin=margin)
     path = cache.with_name(LAST_TIME_NAME)
@@ -139,7 +141,7 @@ def _print_and_write(
     show_runs: bool,
     formats: Sequence[str],
     audit: "Audit | None",
-) -> list[Path]:
+) -> dict[Path, str | None]:
     from fseed.results.export import start_writing
     from fseed.results.tables import print_collection
 

@@ -13,7 +13,8 @@ from rich.console import Console
 
 def say(text: str) -> None:
     """Print a line on standard error, unless nobody reads that any more."""
-    print(text, file=_LastingStream(sys.stderr), flush=True)
+    if sys.stderr is not None:  # closed by whoever started this
+        print(text, file=_LastingStream(sys.stderr), flush=True)
 
 
 class LastingConsole(Console):
@@ -24,7 +25,9 @@ class LastingConsole(Console):
     ) -> None:
         """Draw on ``file``, or on standard output or error; ``options`` are rich's."""
         stream = file if file is not None else sys.stderr if stderr else sys.stdout
-        super().__init__(file=_LastingStream(stream), **options)  # type: ignore[arg-type]
+        lasting = _LastingStream(stream) if stream is not None else None
+        # without a stream, rich prints nowhere
+        super().__init__(file=lasting, stderr=stderr, **options)  # type: ignore[arg-type]
 
 
 class _LastingStream:

@@ -22,7 +22,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(STOPPED, file=sys.stderr)
+        # here, not above: a help text needs no rich
+        from fseed.lasting_console import say
+
+        say(STOPPED)
         return 130
     except BrokenPipeError:
         # the reader of a pipe has enough; Python would complain again when it flushes at exit

@@ -29,6 +29,15 @@ def test_a_changed_digit_is_damage(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "damaged" in capsys.readouterr().err
 
 
+def test_a_folder_that_leads_elsewhere_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "kept").symlink_to(tmp_path / "victim")
+    memo = Memo(tmp_path / "kept" / "memo.json")
+    memo.keep("a", [1.0])
+    memo.save()
+    assert list((tmp_path / "victim").iterdir()) == []
+
+
 def test_nothing_to_keep_writes_nothing(tmp_path: Path) -> None:
     Memo(tmp_path / "memo.json").save()
     Memo().save()

@@ -1,5 +1,7 @@
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,23 @@ def test_an_error_of_a_run_is_an_outcome(
     told = capsys.readouterr().err
     assert "1/2  hotpot no_fs seed 0 failed: " in told
     assert ("Traceback" in told) == shows_trace
+
+
+@pytest.mark.parametrize("kind", ["a pipe without a reader", "none at all"])
+def test_a_crash_that_nobody_can_be_told_of_is_an_outcome(
+    run: PlannedRun, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    def train(run: PlannedRun, position: str) -> RunOutcome:
+        start(run)
+        raise RuntimeError("boom")
+
+    reader, writer = os.pipe()
+    os.close(reader)
+    with suppress(BrokenPipeError), os.fdopen(writer, "w") as closed:
+        monkeypatch.setattr(sys, "stderr", closed if kind.startswith("a pipe") else None)
+        outcome = execute_run(run, position="1/2", train=train)
+    assert (outcome.status, outcome.exit_code) == ("failed", 1)
+    assert (run.run_dir / FAILURE_FILE).exists()
 
 
 def test_a_run_that_wrote_nothing_leaves_nothing(run: PlannedRun, tmp_path: Path) -> None:

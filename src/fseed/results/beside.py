@@ -55,8 +55,9 @@ def beside(work: Callable[[], Result], *, num_runs: int) -> Callable[[], Result]
 def leave_at_once(code: int) -> NoReturn:
     """End the process at once; taking the memory of thousands of runs apart takes a while."""
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # closed by whoever started this
+                stream.flush()
     except OSError:
         sys.exit(code)
     os._exit(code)

@@ -18,6 +18,7 @@ from fseed.results.defaults import DATA_TABLES, DOCUMENTS
 from fseed.results.defaults import FORMATS as FORMATS
 from fseed.results.latex import render_latex
 from fseed.results.runs import tidy_row
+from fseed.results.signatures import digest_file
 from fseed.results.summary import appendix_rows, as_rows, stage_rows, task_summaries
 from fseed.results.tables import render_markdown
 
@@ -41,7 +42,7 @@ def write_files(
     ``audit``: earlier results, which the HTML report sets beside these. UserError when the folder
     cannot be written.
     """
-    return start_writing(collection, folder, formats=formats, audit=audit)()
+    return list(start_writing(collection, folder, formats=formats, audit=audit)())
 
 
 def start_writing(
@@ -50,19 +51,27 @@ def start_writing(
     *,
     formats: Sequence[str],
     audit: "Audit | None" = None,
-) -> Callable[[], list[Path]]:
-    """Begin beside this process; the function that is returned ends what ``write_files`` does."""
+) -> Callable[[], dict[Path, str | None]]:
+    """Begin beside this process; the function that is returned ends what ``write_files`` does.
+
+    It returns a digest of every file, taken right after the writing.
+    """
     documents = partial(_write_documents, collection, folder, formats=formats, audit=audit)
     data = partial(_write_data_of, collection, folder, formats=formats)
-    begun = [beside(work, num_runs=len(collection.runs)) for work in (documents, data)]
+    works = (partial(_digested, work) for work in (documents, data))
+    begun = [beside(work, num_runs=len(collection.runs)) for work in works]
 
-    def finish() -> list[Path]:
+    def finish() -> dict[Path, str | None]:
         try:
-            return [path for wait in begun for path in wait()]
+            return {path: digest for wait in begun for path, digest in wait().items()}
         except OSError as error:
             raise UserError(f"cannot write tables to {folder}: {error}; choose --out") from error
 
     return finish
+
+
+def _digested(write: Callable[[], list[Path]]) -> dict[Path, str | None]:
+    return {path: digest_file(path) for path in write()}
 
 
 def _write_documents(

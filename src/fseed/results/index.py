@@ -37,7 +37,7 @@ _MAGIC = b"fseed collect cache\n"
 _SIZES = "<QQ"  # bytes of the head, bytes of the list of entries
 # what decides how a record becomes a row
 _CODE = (
-    *("identity.py", "record_schema.py", "records.py", "results/runs.py"),
+    *("identity.py", "record_schema.py", "record_files.py", "records.py", "results/runs.py"),
     *("results/examples.py", "results/answers.py", "results/stored_run.py"),
     "results/scalars.py",
 )
@@ -233,6 +233,8 @@ def _may_be_kept(name: str, run: Run, signature: str) -> bool:
 
 def _read_cache(path: Path) -> list[Batch]:
     """Return the batches; none, and a note, when the file is damaged or of another version."""
+    if not path.is_file():  # a pipe in its place would never end
+        return []
     try:
         with path.open("rb") as file:
             # mapped: the batches are views of the one file, none of them a copy

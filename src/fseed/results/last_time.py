@@ -25,7 +25,7 @@ from fseed.plain_text import plain_text
 from fseed.record_schema import SWEEP_FILES
 from fseed.records import Scan
 from fseed.results.defaults import file_names
-from fseed.results.signatures import is_settled, sign_file
+from fseed.results.signatures import NOT_OURS, digest_file, is_settled, sign_file
 from fseed.results.terminal import tell_written
 
 LAST_TIME_NAME = "collect-last.json"
@@ -76,23 +76,40 @@ class LastTime:
         written = self._untouched(folder, formats=formats)
         if look not in self._printed or written is None:
             return False
-        sys.stdout.write(self._printed[look])
+        console.file.write(self._printed[look])
+        # a reader that has gone is noticed here, as where tables are printed, not at the very end
+        console.file.flush()
         tell_written(written, console)
         return True
 
     def _untouched(self, folder: Path, *, formats: Sequence[str]) -> list[Path] | None:
         known = self._written.get(str(folder.absolute()), {})
         names = list(file_names(formats))
-        if any(name not in known or known[name] != _digest(folder / name) for name in names):
+        found = {name: digest_file(folder / name) for name in names}
+        if NOT_OURS in found.values() or any(name not in known for name in names):
+            return None
+        if any(known[name] != digest for name, digest in found.items()):
             return None
         return [folder / name for name in names if known[name] is not None]
 
-    def keep(self, look: str, text: str, folder: Path, *, formats: Sequence[str]) -> None:
-        """Keep what was printed and written just now; without a place for it, nothing."""
+    def keep(
+        self,
+        look: str,
+        text: str,
+        folder: Path,
+        *,
+        formats: Sequence[str],
+        written: Mapping[Path, str | None],
+    ) -> None:
+        """Keep what was printed and written just now; without a place for it, nothing.
+
+        ``written``: digests from right after the writing. Read now, the files might be those of
+        another collection that ended meanwhile.
+        """
         if not text:  # the console was no stream of text
             return
         self._printed[look] = text
-        digests = {name: _digest(folder / name) for name in file_names(formats)}
+        digests = {name: written.get(folder / name) for name in file_names(formats)}
         self._written.setdefault(str(folder.absolute()), {}).update(digests)
         told = {"state": self._state, "printed": self._printed, "written": self._written}
         content = json.dumps(told)
@@ -106,6 +123,8 @@ class LastTime:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
+        if not path.is_file():  # a pipe in its place would never end
+            return {}
         checksum, _, content = path.read_bytes().partition(b"\n")
         told = json.loads(content) if checksum == b"%d" % zlib.crc32(content) else None
         return told if isinstance(told, dict) else {}
@@ -128,12 +147,3 @@ def _is_printable(text: Any) -> bool:
     """Tell whether a text commands nothing but colours."""
     bare = _COLOUR.sub("", text) if isinstance(text, str) else None
     return bare is not None and plain_text(bare) == bare
-
-
-def _digest(path: Path) -> str | None:
-    """Return a digest of a file, None where nothing is; a link is no file of ours."""
-    if not os.path.lexists(path):
-        return None
-    if path.is_symlink() or not path.is_file():
-        return "no file"
-    return hashlib.sha256(path.read_bytes()).hexdigest()

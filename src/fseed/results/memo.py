@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fseed.atomic import write_text_atomic
+from fseed.record_schema import RecordError, check_size
 from fseed.results.scalars import finite_number
 
 MEMO_NAME = "collect-memo.json"
@@ -41,6 +42,9 @@ class Memo:
         """Write what was used since the file was read; a folder that cannot be written has none."""
         if self._path is None or self._used == self._written:
             return
+        # the folder may be a stranger's, and the link lead anywhere
+        if self._path.parent.is_symlink():
+            return
         try:
             text = json.dumps(self._used)
             write_text_atomic(self._path, f"{zlib.crc32(text.encode())}\n{text}")
@@ -52,11 +56,12 @@ class Memo:
 def _read(path: Path) -> dict[str, list[float]] | None:
     """Return what a file keeps; None, and a note, when it is damaged."""
     try:
+        check_size(path)  # a pipe in its place would never end
         checksum, _, text = path.read_bytes().partition(b"\n")
         told: Any = json.loads(text) if checksum == b"%d" % zlib.crc32(text) else None
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (OSError, ValueError, RecursionError):
+    except (OSError, RecordError, ValueError, RecursionError):
         told = None
     if not isinstance(told, dict) or not all(map(_is_numbers, told.values())):
         print(f"fseed.collect: {path} is damaged: its results are computed anew", file=sys.stderr)

@@ -1,11 +1,14 @@
 """What tells that files are those of the last time: names, sizes, times of change, inodes."""
 
+import hashlib
 import os
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 # a file that changed this recently may change again without another time stamp
 SETTLED_SECONDS = 0.1
+NOT_OURS = "no file of ours"
 
 
 def sign_folder(folder: str) -> str:
@@ -35,6 +38,20 @@ def sign_file(path: str) -> str | None:
         return None
     name = os.path.basename(path)
     return f"{name} {told.st_size} {told.st_mtime_ns} {told.st_ctime_ns} {told.st_ino}"
+
+
+def digest_file(path: Path) -> str | None:
+    """Return a digest of a file's content, None where nothing is.
+
+    A link, and what cannot be read, is NOT_OURS.
+    """
+    if not os.path.lexists(path):
+        return None
+    try:
+        is_ours = not path.is_symlink() and path.is_file()
+        return hashlib.sha256(path.read_bytes()).hexdigest() if is_ours else NOT_OURS
+    except OSError:
+        return NOT_OURS
 
 
 def is_settled(signature: str, *, at: float) -> bool:

@@ -55,7 +55,8 @@ def tell_written(written: Sequence[Path], console: Console) -> None:
 def copied_output() -> Iterator[list[str]]:
     """Yield a list that receives all that is printed meanwhile, which is printed all the same."""
     stream, parts = sys.stdout, []
-    sys.stdout = _Copied(stream, parts)
+    # without one, rich prints nothing and there is nothing to copy
+    sys.stdout = _Copied(stream, parts) if stream is not None else stream
     try:
         yield parts
     finally:

@@ -1,12 +1,12 @@
 """Run a plan to its end: one run under its lock, a sweep with its table."""
 
-import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from fseed.errors import UserError
+from fseed.lasting_console import say
 from fseed.planned_run import PlannedRun, RunOutcome
 from fseed.provenance import redact
 from fseed.sweep.failures import failure_stamp, write_lost_failure
@@ -41,7 +41,7 @@ def execute_run(run: PlannedRun, *, position: str, train: Train) -> RunOutcome:
     outcome = replace(outcome, message=redact(outcome.message))
     if outcome.status != "finished":
         title = f"{position}  {run.config.task.name} {run.arm} seed {run.config.seed}"
-        print(f"{title} {outcome.status}: {outcome.message}", file=sys.stderr)
+        say(f"{title} {outcome.status}: {outcome.message}")
     return outcome
 
 
@@ -98,5 +98,5 @@ def _train(run: PlannedRun, *, position: str, train: Train) -> RunOutcome:
 def _print_traceback() -> str:
     """Print the traceback of the current exception without secrets; return it."""
     told = redact(traceback.format_exc())
-    print(told, file=sys.stderr, end="")
+    say(told.removesuffix("\n"))
     return told

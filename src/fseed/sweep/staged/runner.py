@@ -1,7 +1,6 @@
 """Bring a staged sweep to its end: plan, probes, runs, decisions, report, all resumable."""
 
 import math
-import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fseed.errors import UserError
+from fseed.lasting_console import say
 from fseed.planned_run import PlannedRun, RunOutcome
 from fseed.sweep.execute import exit_code
 from fseed.sweep.lock import RunLocked, run_lock
@@ -204,6 +204,6 @@ def _show_report(session: _Session) -> bool:
     try:
         session.tools.show_report(folder)
     except Exception:
-        traceback.print_exc(file=sys.stderr)
+        say(traceback.format_exc().removesuffix("\n"))
         return False
     return True
