@@ -29,9 +29,8 @@ demo: setup  ## run the main sweep on the embedded default and print its table
 test: setup  ## run the quick tests
 	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow and not gpu"
 
-# one after the other: some kill at moments of a run, some hold a rate per second
 test-slow: setup  ## run the slow tests (kills, trainings of every experiment)
-	$(BIN)/python -m pytest -q -m "slow and not gpu"
+	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "slow and not gpu"
 
 check: setup  ## linter, formatter, type checker, import contracts
 	$(BIN)/ruff check .

@@ -67,7 +67,15 @@ UNMEASURED = {"difference": None, "interval_low": None, "interval_high": None}
             [{"verdict": "failed", **UNMEASURED}, {"verdict": "unfinished", **UNMEASURED}],
             "Nothing measured: 1 failed, 1 unfinished.",
         ),
-        ([{"verdict": "pruned"}], "No arm has a number that can be used."),
+        ([{"verdict": "pruned"}], "Nothing confirmed: arm0 was dropped by the search."),
+        (
+            [{"verdict": "pruned"}, {"verdict": "pruned"}],
+            "Nothing confirmed: every arm was dropped by the search.",
+        ),
+        (
+            [{"verdict": "pruned"}, {"verdict": "failed", **UNMEASURED}],
+            "No arm has a number that can be used.",
+        ),
     ],
 )
 def test_verdicts_in_words(template: Comparison, rows: list[dict[str, Any]], sentence: str) -> None:

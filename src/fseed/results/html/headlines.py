@@ -75,6 +75,9 @@ def _sentence(
     if verdict == "inconclusive":
         told = f"{lead.arm} cannot" if len(arms) == 1 else "no arm can"
         return f"Not decided: {told} be told from plain training."
+    if all(row.verdict == "pruned" for row in arms):
+        told = f"{lead.arm} was" if len(arms) == 1 else "every arm was"
+        return f"Nothing confirmed: {told} dropped by the search."
     return "No arm has a number that can be used."
 
 
