@@ -39,6 +39,7 @@ BAD_INPUT = [
     ["launcher=slots"],
     ["hydra/launcher=ray", "sweep.dry_run=true"],
     ["launcher.slots=2", "-m"],
+    ["launcher.reuse=true"],
     ["launcher=sequential", "launcher.timeout_minutes=5", "launcher.reuse=true", "-m"],
     ["launcher.retries=0", "sweep=staged", "-m"],
     ["--cfg", "job", "-p", "optimm"],
@@ -65,6 +66,8 @@ def test_what_a_launcher_would_not_do_is_named(run: Command) -> None:
     assert run.err.startswith("error: launcher=submitit_local: starts the runs of a sweep")
     assert run("launcher.slots=2", "launcher.reuse=true", "-m") == 2
     assert run.err.startswith("error: launcher.slots, launcher.reuse: launcher=sequential takes")
+    assert run("launcher.slots=2") == 2
+    assert run.err.startswith("error: launcher.slots: one run starts in this process")
     assert run("launcher=sequential", "launcher.retries=1") == 0
     assert len(run.train.started) == 1
 

@@ -57,7 +57,7 @@ def run_once(command: CommandLine) -> int:
         composer = Composer(hydra.config_loader)
         point = composer.compose(command.overrides)
         _refuse_staged(command, point)
-        refuse_single_run(point.launcher)
+        refuse_single_run(point.launcher, point.config.launcher)
         entry = plan_run(point)
         swept = composer.experiment_sweep(command.overrides)
     plan = SweepPlan([entry], num_duplicates=0)

@@ -1,7 +1,9 @@
 """Launchers that cannot do what is asked: refused in one line before anything is written."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 from importlib.util import find_spec
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -22,31 +24,39 @@ def check_launcher(config: DictConfig) -> None:
     """Raise UserError when the chosen launcher is not installed, or takes none of its options."""
     name = launcher_name(config)
     if name == SEQUENTIAL:
-        _refuse_options(config)
+        options = {field.name: config.launcher[field.name] for field in fields(LauncherConfig)}
+        _refuse_options(
+            options, "launcher=sequential takes one run after the other in this process"
+        )
     module, _ = EXTRAS.get(name, (None, None))
     if module is not None and find_spec(module) is None:
         raise UserError(missing_extra(name))
 
 
-def refuse_single_run(launcher: str) -> None:
-    """Raise UserError for a launcher where one run is asked for, which starts in this process."""
-    if launcher != SEQUENTIAL:
+def refuse_single_run(launcher: str, options: LauncherConfig) -> None:
+    """Raise UserError for a launcher, or options of one, where one run is asked for.
+
+    One run starts in this process.
+    """
+    if launcher == SEQUENTIAL:
+        _refuse_options(vars(options), "one run starts in this process")
+    else:
         raise UserError(
             f"launcher={launcher}: starts the runs of a sweep, and this is one run here\n"
             "add -m, or leave the launcher out"
         )
 
 
-def _refuse_options(config: DictConfig) -> None:
+def _refuse_options(options: Mapping[str, Any], why: str) -> None:
     asked = [
         f"launcher.{field.name}"
         for field in fields(LauncherConfig)
-        if config.launcher[field.name] != field.default
+        if options[field.name] != field.default
     ]
     if asked:
         raise UserError(
-            f"{', '.join(asked)}: launcher=sequential takes one run after the other in this "
-            "process, without options\nadd a launcher: launcher=slots"
+            f"{', '.join(asked)}: {why}, without options\nadd a launcher to a sweep: "
+            "launcher=slots -m"
         )
 
 
