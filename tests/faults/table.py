@@ -109,7 +109,7 @@ PROTOCOL = (
         (
             "tests/launch/test_signals.py::",
             "tests/run_cli/test_processes.py::test_a_signal_in_the_middle_of_a_sweep",
-            "tests/training/test_runner.py::test_ctrl_c_saves_and_the_next_call_continues",
+            "tests/training/test_runner.py::test_ctrl_c_and_a_closed_terminal_save_and_the_next_call_continues",
         ),
         "saves and ends with 130; the same command continues",
     ),
