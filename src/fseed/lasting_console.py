@@ -27,11 +27,14 @@ class LastingConsole(Console):
         stream = file if file is not None else sys.stderr if stderr else sys.stdout
         lasting = _LastingStream(stream) if stream is not None else None
         # without a stream, rich prints nowhere
-        super().__init__(file=lasting, stderr=stderr, **options)  # type: ignore[arg-type]
+        super().__init__(file=lasting, stderr=stderr, **options)  # type: ignore[arg-type] (IO in all that rich calls)
 
 
 class _LastingStream:
-    """A stream in all but that what cannot be written is dropped."""
+    """A stream in all but that what cannot be written is dropped.
+
+    Whatever the reason: what was shown is no record, and records say by themselves what they lack.
+    """
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream

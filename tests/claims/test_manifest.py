@@ -6,7 +6,7 @@ import pytest
 
 from fseed.claims.manifest import MANIFEST_FILE, digest, read_manifest
 from fseed.errors import UserError
-from fseed.results.comparison import DEFAULT_MARGIN
+from fseed.results.defaults import DEFAULT_MARGIN
 from tests.claims.publishing import MANIFEST, write_manifest
 
 

@@ -95,7 +95,7 @@ class Reader:
 
     def __init__(self, kind: str) -> None:
         self._ours, theirs = os.openpty() if kind == "terminal" else os.pipe()
-        self.stream = open(theirs, "w", encoding="utf-8")  # noqa: SIM115
+        self.stream = open(theirs, "w", encoding="utf-8")  # noqa: SIM115 (closed by clear)
 
     def go(self) -> None:
         os.close(self._ours)

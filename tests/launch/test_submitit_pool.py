@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[2]
 class FakeJob:
     """A job of submitit that has ended as ``state`` says, answered or not."""
 
-    call: SubmittedRun
+    call: SubmittedRun | None
     state: str = "FINISHED"
     answer: object = None
     failure: str | None = None  # class in failure.json
@@ -89,7 +89,7 @@ class FakeExecutor:
 
 
 def lost(state: str) -> FakeJob:
-    return FakeJob(None, state, UncompletedJobError("no output"))  # type: ignore[arg-type]
+    return FakeJob(None, state, UncompletedJobError("no output"))
 
 
 @pytest.fixture(autouse=True)
@@ -137,7 +137,7 @@ def test_the_other_side_gets_time_to_answer(
         monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(submitit_pool, "POLL_SECONDS", 0.5)
     answer = Ended(Ending.answered, RunOutcome("failed", "nobody answers", 1))
-    unreachable = FakeJob(None, answer=answer, failure="network")  # type: ignore[arg-type]
+    unreachable = FakeJob(None, answer=answer, failure="network")
     executor = FakeExecutor({"a": [unreachable]}, clock=clock.monotonic)
     outcomes = launch(make_jobs(tmp_path, "a", "b"), executor, slots=1)
     assert [outcome.status for outcome in outcomes] == ["finished", "finished"]

@@ -6,7 +6,8 @@ import pytest
 
 from fseed.errors import UserError
 from fseed.results.collection import collect_runs
-from fseed.results.export import FORMATS, to_columns, write_files
+from fseed.results.defaults import FORMATS
+from fseed.results.export import to_columns, write_files
 from tests.results.builders import RunSpec, fail_run, write_sweep
 from tests.results.staged import write_staged_sweep
 

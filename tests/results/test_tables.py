@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from fseed.results.collection import collect_runs
-from fseed.results.tables import build_console, print_collection, render_markdown
+from fseed.results.tables import print_collection, render_markdown
+from fseed.results.terminal import build_console
 from tests.results.builders import RunSpec, fail_run, finish_run, start_run, write_sweep
 from tests.results.staged import write_staged_sweep
 

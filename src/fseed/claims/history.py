@@ -19,7 +19,7 @@ import yaml
 from fseed.claims.findings import Finding, error
 from fseed.claims.manifest import MANIFEST_FILE, Experiment
 from fseed.record_schema import one_line
-from fseed.results.comparison import DEFAULT_MARGIN
+from fseed.results.defaults import DEFAULT_MARGIN
 
 # what decides how a result is read; an entry that leaves the margin out has the default
 HELD = {"question": None, "role": None, "rule": None, "margin": DEFAULT_MARGIN}

@@ -15,7 +15,7 @@ from typing import Any
 
 from fseed.errors import UserError, did_you_mean
 from fseed.record_schema import RecordError, one_line, read_mapping
-from fseed.results.comparison import DEFAULT_MARGIN
+from fseed.results.defaults import DEFAULT_MARGIN
 
 MANIFEST_FILE = "paper/manifest.yaml"
 RECORDS_FOLDER = "paper/records"

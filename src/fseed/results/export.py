@@ -15,7 +15,6 @@ from fseed.results.beside import beside
 from fseed.results.collection import Collection
 from fseed.results.comparison import as_row
 from fseed.results.defaults import DATA_TABLES, DOCUMENTS
-from fseed.results.defaults import FORMATS as FORMATS
 from fseed.results.latex import render_latex
 from fseed.results.runs import tidy_row
 from fseed.results.signatures import digest_file

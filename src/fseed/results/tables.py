@@ -30,7 +30,7 @@ from fseed.results.summary_cells import (
     stage_tables,
     summary_cells,
 )
-from fseed.results.terminal import build_console as build_console
+from fseed.results.terminal import build_console
 
 MAX_WIDTH = 1000
 _KEPT_COLUMNS = ("arm", "seed", "first %", "last %", "loss 0", "loss", "run")

@@ -59,6 +59,6 @@ def show_report(folder: Path) -> None:
     """Print the tables of a sweep's folder and write every form of them beside the runs."""
     from fseed.collect import collect_and_print
     from fseed.records import TABLES_DIR
-    from fseed.results.export import FORMATS
+    from fseed.results.defaults import FORMATS
 
     collect_and_print([folder], out=folder / TABLES_DIR, formats=FORMATS)
