@@ -13,6 +13,7 @@ from fseed.errors import UserError
 from fseed.training.checkpoint_file import SealedCheckpointIO
 from fseed.training.distributed import ALONE, RankEnvironment, Ranks
 from fseed.training.distributed_strategy import build_strategy
+from fseed.training.host_memory import keep_freed_memory
 
 
 def build_trainer(
@@ -58,6 +59,8 @@ def prepare_torch(config: RunConfig, *, ranks: Ranks = ALONE) -> None:
             raise UserError(
                 f"trainer.devices={ranks.world}, torch finds {found} GPU(s); lower trainer.devices"
             )
+    else:
+        keep_freed_memory()
     # deterministic mode would fill every new tensor with NaN first, one more pass over memory each;
     # that no kernel leaves an element unwritten is tested on poisoned memory (tests/kernels)
     deterministic: Any = torch.utils.deterministic  # its attribute is a property of the module
