@@ -237,6 +237,24 @@ def test_another_autocast_is_another_step(model, recorder):
     assert recorder.num_captures == 2
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_that_change_between_batches_are_those_that_decode(dtype, recorder):
+    model = build_random_model(SHAPE, dtype=torch.float32)
+    decode = CapturedDecoder(model, new_recorder=lambda: recorder)
+    options = {"max_new_tokens": 20, "end_of_text": -1}
+    said = []
+    for _ in range(2):
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            state, logits = read(model, LENGTHS)
+            said.append(decode(state, logits, **options))
+            assert said[-1] == generate(model, state, logits, **options)
+        with torch.no_grad():  # as an optimiser step does, which no version tells under a graph
+            for parameter in model.parameters():
+                parameter.add_(0.3 * torch.randn_like(parameter))
+    assert said[0] != said[1]
+    assert recorder.num_captures == 1
+
+
 def test_what_is_given_is_not_written(model, recorder):
     state, logits = read(model, LENGTHS)
     kept = [x.clone() for x in (logits, state.att_shift, state.wkv, state.ffn_shift)]

@@ -130,6 +130,74 @@ def test_pads_inside_the_chunks_have_no_gradient_and_change_none(lengths: list[i
         assert all((x[row, length:] == 0).all() for x in (actual[0], *actual[2:8]))
 
 
+def scan_inputs(
+    num_tokens: int, *, key_size: int = K, value_size: int = K, dtype: torch.dtype = torch.float64
+) -> list[Tensor]:
+    """Return r, decay_logit, k, v, alpha, beta and an initial state, as a layer gives them."""
+    sizes = [key_size] * 3 + [value_size] + [key_size] * 2
+    read = [normal(B, num_tokens, H, size, seed=i).detach() for i, size in enumerate(sizes)]
+    unit, rate = F.normalize(read[4], dim=-1), torch.sigmoid(read[5])
+    state = normal(B, H, value_size, key_size, seed=6).detach()
+    inputs = (*read[:4], -unit, unit * rate, state)
+    return [x.to(dtype).requires_grad_() for x in inputs]
+
+
+def scan(inputs: list[Tensor], lengths: list[int] | None, *, backend: str) -> tuple[Tensor, Tensor]:
+    true = None if lengths is None else torch.tensor(lengths)
+    *read, state = inputs
+    y, final_state, _ = wkv7(*read, initial_state=state, lengths=true, backend=backend)
+    return y, final_state
+
+
+@pytest.mark.parametrize("read", ["y", "final_state", "both"])
+@pytest.mark.parametrize(("key_size", "value_size"), [(16, 16), (32, 32), (64, 20)])
+@pytest.mark.parametrize("lengths", [None, [45, 0, 17]])
+def test_every_gradient_of_the_chunks_at_every_head_size(read, key_size, value_size, lengths):
+    inputs = scan_inputs(45, key_size=key_size, value_size=value_size)
+
+    def run(backend: str) -> list[Tensor]:
+        y, final = scan(inputs, lengths, backend=backend)
+        outputs = {"y": (y,), "final_state": (final,), "both": (y, final, y)}[read]
+        leaves = inputs if read != "final_state" else [*inputs[1:]]  # r is not in the state
+        return outputs_and_gradients(outputs, leaves)
+
+    for x, y in zip(run("chunked"), run("reference"), strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("value", [1e4, float("nan"), float("inf")])
+def test_no_number_on_a_pad_reaches_a_true_token(value: float):
+    inputs, lengths = scan_inputs(40, dtype=torch.float32), [40, 23, 0]
+    pads = torch.arange(40) >= torch.tensor(lengths).unsqueeze(1)
+
+    def run(inputs: list[Tensor], on_pads: float) -> list[Tensor]:
+        y, final = scan(inputs, lengths, backend="chunked")
+        to_y = torch.linspace(-1, 1, y.numel()).view_as(y)
+        to_y = to_y.masked_fill(pads[:, :, None, None], on_pads)
+        return [y, final, *torch.autograd.grad((y, final), inputs, (to_y, final.detach()))]
+
+    *read, state = (x.detach() for x in inputs)
+    broken = [x.masked_fill(pads[:, :, None, None], value) for x in read]
+    # through a decay that is no number its own gradient, of a sigmoid, is none
+    broken[1] = read[1]
+    expected = run(inputs, 0.0)
+    actual = run([x.requires_grad_() for x in (*broken, state)], value)
+    assert all(torch.equal(x, y) for x, y in zip(actual, expected, strict=True))
+
+
+def test_a_backward_pass_under_autocast_is_float32():
+    inputs = scan_inputs(40, dtype=torch.float32)
+
+    def run(*, autocast: bool) -> tuple[Tensor, ...]:
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            y, final = scan(inputs, [40, 23, 0], backend="chunked")
+            return torch.autograd.grad(y.sum() + final.sum(), inputs)
+
+    assert all(
+        torch.equal(x, y) for x, y in zip(run(autocast=True), run(autocast=False), strict=True)
+    )
+
+
 def test_the_whole_model_has_the_gradients_of_the_reference():
     batch = build_batch([9, 5, 37], [4, 2, 3])
 

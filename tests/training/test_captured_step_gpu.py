@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
-STEPS = 12
+STEPS = 24  # most shapes come three times and more
 GPU = {
     "model__width": 256,
     "model__head_size": 64,

@@ -42,7 +42,7 @@ class Decoder(Protocol):
 
 
 def build_decoder(model: RWKV7) -> Decoder:
-    """Return what decodes batch after batch; ``model`` keeps its weights meanwhile.
+    """Return what decodes batch after batch; weights of ``model`` change in place or not at all.
 
     On the kernels of a GPU that is a captured step, elsewhere the plain loop.
     """
@@ -57,7 +57,7 @@ class CapturedDecoder:
     def __init__(
         self, model: RWKV7, *, new_recorder: Callable[[], Recorder] = CudaGraphRecorder
     ) -> None:
-        """Record nothing yet; the weights of ``model`` must not change while this is used."""
+        """Record nothing yet; weights of ``model`` may change between batches, if in place."""
         self._model, self._new_recorder = model, new_recorder
         self._step: RecordedStep | None = None
 
@@ -127,6 +127,8 @@ class RecordedStep:
         self.state = ModelState(state.att_shift.clone(), state.wkv.clone(), state.ffn_shift.clone())
         self._module = _OneToken(model)
         self._weights = cast_weights(self._module)
+        parameters = dict(self._module.named_parameters())
+        self._sources = [parameters[name].detach() for name in self._weights]
         # compiles and checks kernels, makes workspaces: all that cannot be captured
         self._advance()
         self.replay = recorder.capture(self._advance)
@@ -136,7 +138,9 @@ class RecordedStep:
         return logits.shape == self.logits.shape and logits.dtype == self.logits.dtype
 
     def start(self, state: ModelState, logits: Tensor) -> None:
-        """Take over what a prompt has left behind."""
+        """Take over what a prompt has left behind, and the weights as they are now."""
+        for weight, source in zip(self._weights.values(), self._sources, strict=True):
+            weight.copy_(source)
         self._write(state, logits)
 
     def _advance(self) -> None:

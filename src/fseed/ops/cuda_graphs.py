@@ -26,6 +26,7 @@ class CudaGraphRecorder:
 
         Raises:
             OutOfMemoryError: where the device cannot hold what the graph needs beside all else.
+            KeyboardInterrupt: where it was asked for meanwhile.
         """
         graph = torch.cuda.CUDAGraph()
         try:
@@ -39,7 +40,7 @@ class CudaGraphRecorder:
         except RuntimeError as error:
             # a capture that breaks off reports that over the reason
             cause = error.__context__
-            if isinstance(cause, torch.OutOfMemoryError):
+            if isinstance(cause, torch.OutOfMemoryError | KeyboardInterrupt):
                 raise cause from None
             raise
         return graph.replay

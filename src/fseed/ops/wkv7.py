@@ -76,11 +76,11 @@ def wkv7(
             inputs[i] = inputs[i].masked_fill(pad[:, :, None, None], 0.0)
     # autocast would round the products to bf16; the recurrence is float32 by contract
     with torch.autocast(device_type=v.device.type, enabled=False):
-        start = _start(inputs[0], inputs[3], initial_state, carried)
+        inputs.append(_start(inputs[0], inputs[3], initial_state, carried))
         if backend == "reference":
-            y, final_state = wkv7_reference(*inputs, start)
+            y, final_state = wkv7_reference(*inputs)
         else:
-            y, final_state = wkv7_chunked(*inputs, start, lengths=lengths)
+            y, final_state = wkv7_chunked(*inputs, lengths=lengths)
     return WKV7Output(y.to(v.dtype), final_state, None)
 
 

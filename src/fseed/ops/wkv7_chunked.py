@@ -27,7 +27,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fseed.ops.chunk_layout import find_pads, from_chunks, padded_tokens, to_chunks, zero_pads
+from fseed.ops.chunk_layout import Pads, find_pads, from_chunks, padded_tokens, to_chunks, zero_pads
 
 MASKED_BLOCK = 16  # up to this size whole products under a mask are faster than small blocks
 
@@ -71,7 +71,8 @@ class _Chunked(torch.autograd.Function):
     def forward(ctx: Any, r, log_decay, k, v, alpha, beta, initial_state, lengths, size: int):
         left, right, written, decay = _read_inputs(r, log_decay, k, v, alpha, beta, size=size)
         pads = find_pads(lengths, num_tokens=r.shape[1], size=size)
-        for rows in (left[:, :size], left[:, size:], right[:, size:], decay):
+        # all of them: what stands on a pad may be no number, and 0 times that is none either
+        for rows in (*left.split(size, 1), *right.split(size, 1), written[:, size:], decay):
             zero_pads(rows, pads, num_heads=r.shape[2])
         # a triangular product instead of cumsum: deterministic on CUDA, and faster on a CPU
         grow = (_triangle(decay) @ decay).exp_()
@@ -99,33 +100,53 @@ class _Chunked(torch.autograd.Function):
     # the decorator hides the parameter names from the type checker
     def backward(ctx: Any, *gradients: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
         dy, dfinal = gradients
-        left, right, grow, products, inverse, written, states, step = ctx.saved_tensors
-        size, starts = inverse.shape[-1], states[:-1].flatten(0, 2)
-        doutput = torch.empty_like(written)  # [dZ; dY], the gradients of [At; Rt] S^T
-        to_chunks(dy, doutput[:, size:])
-        # gradients of [U; V] through Y, then dZ = X^T dU, the gradient of what X is applied to
-        dwritten = products[:, size:].mT @ doutput[:, size:]
-        doutput[:, :size] = inverse.mT @ dwritten[:, :size]
-        # S enters Y through Rt and through At, so dS = [dZ; dY]^T left + dS_end P^T
-        ends, dinitial = _reverse_scan(dfinal, step, doutput=doutput, left=left)
-        dlast = (states[1:].flatten(0, 2) * ends).sum(1, keepdim=True)  # G scales all of S_end
-        dend = ends.mul_(grow[:, -1:])  # gradient of S + [U; V]^T right
-        dwritten.baddbmm_(right, dend.mT)
-        doutput[:, :size] = inverse.mT @ dwritten[:, :size]
-        dv = products[:, :size, size:].mT @ doutput[:, :size]
-        dv.add_(dwritten[:, size:])
-        dproducts = (doutput @ written.mT).mul_(_causal_mask(left))
-        dleft = (doutput @ starts).baddbmm_(dproducts, right)
-        dright = (written @ dend).baddbmm_(dproducts.mT, left)
-        ddecay = _decay_gradient(dleft, left, dright, right, dlast)
-        dleft[:, 1:size].mul_(grow[:, :-1])
-        dleft[:, size:].mul_(grow)
-        dright.unflatten(1, (2, size)).mul_(grow.reciprocal().unsqueeze(1))
-        dalpha, dr, dbeta, dk = *dleft.split(size, 1), *dright.split(size, 1)
-        for rows in (dr, ddecay, dk, dalpha):
-            zero_pads(rows, ctx.pads, num_heads=dy.shape[2])
-        parts = (dr, ddecay, dk, dv, dalpha, dbeta)
-        return *(from_chunks(x, like=dy) for x in parts), dinitial, None, None
+        # the caller's autocast may be on, and would round the products to bf16
+        with torch.autocast(device_type=dy.device.type, enabled=False):
+            return *_gradients(dy, dfinal, *ctx.saved_tensors, pads=ctx.pads), None, None
+
+
+def _gradients(
+    dy: Tensor,
+    dfinal: Tensor,
+    left: Tensor,
+    right: Tensor,
+    grow: Tensor,
+    products: Tensor,
+    inverse: Tensor,
+    written: Tensor,
+    states: Tensor,
+    step: Tensor,
+    *,
+    pads: Pads | None,
+) -> tuple[Tensor, ...]:
+    """Return the gradients of r, log_decay, k, v, alpha, beta and the initial state."""
+    size, starts = inverse.shape[-1], states[:-1].flatten(0, 2)
+    doutput = torch.empty_like(written)  # [dZ; dY], the gradients of [At; Rt] S^T
+    to_chunks(dy, doutput[:, size:])
+    zero_pads(doutput[:, size:], pads, num_heads=dy.shape[2])
+    # gradients of [U; V] through Y, then dZ = X^T dU, the gradient of what X is applied to
+    dwritten = products[:, size:].mT @ doutput[:, size:]
+    doutput[:, :size] = inverse.mT @ dwritten[:, :size]
+    # S enters Y through Rt and through At, so dS = [dZ; dY]^T left + dS_end P^T
+    ends, dinitial = _reverse_scan(dfinal, step, doutput=doutput, left=left)
+    dlast = (states[1:].flatten(0, 2) * ends).sum(1, keepdim=True)  # G scales all of S_end
+    dend = ends.mul_(grow[:, -1:])  # gradient of S + [U; V]^T right
+    dwritten.baddbmm_(right, dend.mT)
+    doutput[:, :size] = inverse.mT @ dwritten[:, :size]
+    dv = products[:, :size, size:].mT @ doutput[:, :size]
+    dv.add_(dwritten[:, size:])
+    dproducts = (doutput @ written.mT).mul_(_causal_mask(left))
+    dleft = (doutput @ starts).baddbmm_(dproducts, right)
+    dright = (written @ dend).baddbmm_(dproducts.mT, left)
+    ddecay = _decay_gradient(dleft, left, dright, right, dlast)
+    dleft[:, 1:size].mul_(grow[:, :-1])
+    dleft[:, size:].mul_(grow)
+    dright.unflatten(1, (2, size)).mul_(grow.reciprocal().unsqueeze(1))
+    dalpha, dr, dbeta, dk = *dleft.split(size, 1), *dright.split(size, 1)
+    # all others are 0 there, with what they are products of; the decay alone scales the state
+    zero_pads(ddecay, pads, num_heads=dy.shape[2])
+    parts = (dr, ddecay, dk, dv, dalpha, dbeta)
+    return *(from_chunks(x, like=dy) for x in parts), dinitial
 
 
 def _read_inputs(

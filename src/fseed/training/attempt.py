@@ -116,6 +116,9 @@ class Attempt:
             )
         finally:
             self.data_module.close()
+            # also behind an error, which keeps the module alive
+            if self.module.runner is not None:
+                self.module.runner.close()
         if self.ranks.is_first:
             write_step(self.run, self._step_facts)
         data = self.data

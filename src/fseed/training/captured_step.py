@@ -21,7 +21,7 @@ from fseed.errors import UserError
 from fseed.models.prompt_answer import PromptAnswer
 from fseed.ops.cuda_graphs import Recorder
 from fseed.ops.kernel_dtype import KERNEL_BACKENDS
-from fseed.training.memory import is_out_of_memory
+from fseed.training.memory import free_memory, is_out_of_memory
 from fseed.training.static_batch import map_tensors, shape_key
 
 MAX_GRAPHS = 32  # of a run; batches of further shapes are done eagerly
@@ -187,9 +187,8 @@ class StepRunner:
         """Give back what the graphs hold: a step without them needs less."""
         self.close()
         self.reason = "memory does not hold graphs beside a step without them"
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-            torch.cuda.empty_cache()
+        # an error of a capture and its frames, which hold the pass that failed, refer to each other
+        free_memory()
 
 
 class _Shape:

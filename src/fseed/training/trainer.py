@@ -1,6 +1,7 @@
 """Lightning's trainer of a run, and torch as a run needs it."""
 
 import logging
+import os
 import warnings
 from typing import Any, Literal
 
@@ -59,6 +60,9 @@ def prepare_torch(config: RunConfig, *, ranks: Ranks = ALONE) -> None:
             raise UserError(
                 f"trainer.devices={ranks.world}, torch finds {found} GPU(s); lower trainer.devices"
             )
+        # PyTorch reads it once, at the first product of a process, which the check of the kernels
+        # does before Lightning sets it: every product of the deterministic run would be refused
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     else:
         keep_freed_memory()
     # deterministic mode would fill every new tensor with NaN first, one more pass over memory each;
