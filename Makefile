@@ -9,10 +9,10 @@ GPU ?= $(if $(shell command -v nvidia-smi 2>/dev/null),1,0)
 TORCH_VERSION := $(shell sed -n 's/^torch==\([0-9.]*\).*/\1/p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check claims format bench-cpu bench-kernels bench-tokenizer clean
+.PHONY: help setup demo test test-slow check claims format bench-cpu bench-kernels bench-throughput bench-tokenizer clean
 
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 setup: $(STAMP)  ## create the virtual environment and install everything
 
@@ -50,6 +50,9 @@ bench-cpu: setup  ## speed and memory ratios on the CPU
 
 bench-kernels: setup  ## the kernels against other libraries, on a GPU (writes outputs/kernels)
 	$(BIN)/python kernels/bench --output outputs/kernels
+
+bench-throughput: setup  ## training steps against other trainers, on a GPU (outputs/throughput)
+	$(BIN)/python kernels/bench_throughput --output outputs/throughput
 
 bench-tokenizer: setup  ## speed of the World tokenizer against the rwkv package
 	$(BIN)/python -m tests.bench_tokenizer

@@ -1,7 +1,8 @@
 """Speed and memory on the CPU: ratios measured in one process, printed as one table.
 
-Run with ``make bench-cpu``. Nothing here is a timed test: the figures depend on the machine, the
-ratios much less. The peer is fla-core's plain torch code (extra ``bench``), left out when absent.
+Run with ``make bench-cpu``; ``--only step`` prints a training step of nano with its profile alone.
+Nothing here is a timed test: the figures depend on the machine, the ratios much less. The peer is
+fla-core's plain torch code (extra ``bench``), left out when absent.
 """
 
 import argparse
@@ -30,14 +31,16 @@ from fseed.models.rwkv7 import RWKV7
 from fseed.models.shape import RWKV7Shape
 from fseed.ops.wkv7_chunked import wkv7_chunked
 from fseed.ops.wkv7_reference import wkv7_reference
+from fseed.training.host_memory import keep_freed_memory
 from tests.models.build import build_batch
+from tests.operator_times import TimeOperators
 from tests.results.builders import RunSpec, finish_run
 
 NANO = RWKV7Shape(
     num_layers=12, width=64, head_size=32, ffn_width=256, decay_rank=16, in_context_rank=16,
     value_rank=16, gate_rank=16, vocab_size=256,
 )  # fmt: skip
-MATRIX_PRODUCTS = {"mm", "bmm", "addmm", "baddbmm"}
+MATRIX_PRODUCTS = {"mm", "bmm", "addmm", "baddbmm", "baddbmm_"}
 Row = tuple[str, str, str]
 Layout = tuple[tuple[int, ...], tuple[int, ...]]  # shape, stride
 
@@ -139,8 +142,8 @@ class RecordProducts(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def bench_nano_step(repeats: int) -> list[Row]:
-    """One training step of nano at batch 16, and its matrix products replayed alone."""
+def build_nano_step() -> tuple[Callable[[], None], int]:
+    """Return one training step of nano at batch 16, and its true tokens."""
     model = initialize(RWKV7(NANO), generator=torch.Generator().manual_seed(0))
     options = FutureSeedOptions(lstart=10)
     fs = FutureSeed(options, num_layers=12, num_heads=NANO.num_heads, width=NANO.width)
@@ -154,6 +157,36 @@ def bench_nano_step(repeats: int) -> list[Row]:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
+    return step, int(batch.prompt_lengths.sum() + batch.answer_lengths.sum())
+
+
+def bench_profile(repeats: int) -> list[Row]:
+    """CPU time of a training step of nano by kind of operator; Python and autograd are the rest."""
+    step, tokens = build_nano_step()
+    step()
+    alone = []
+    for _ in range(repeats):
+        started = time.process_time()
+        step()
+        alone.append(time.process_time() - started)
+    whole = statistics.median(alone)
+    with TimeOperators() as timed:
+        for _ in range(repeats):
+            step()
+    parts = sorted(timed.seconds, key=lambda part: -timed.seconds[part])
+    rows = [("nano step, CPU time", f"{whole * 1e3:.0f} ms", f"{tokens / whole:,.0f} tokens/CPU s")]
+    for part in parts:
+        seconds, calls = timed.seconds[part] / repeats, timed.calls[part] // repeats
+        remark = f"{seconds / whole:.0%}, {calls} calls"
+        rows.append((f"  {part}", f"{seconds * 1e3:.0f} ms", remark))
+    rest = whole - sum(timed.seconds.values()) / repeats
+    remark = f"{rest / whole:.0%}; below 0: what timing itself costs"
+    return [*rows, ("  Python, autograd, launching", f"{rest * 1e3:.0f} ms", remark)]
+
+
+def bench_nano_step(repeats: int) -> list[Row]:
+    """One training step of nano at batch 16, and its matrix products replayed alone."""
+    step, tokens = build_nano_step()
     with RecordProducts() as recorder:
         step()
     operands = {layout: strided(*layout) for _, layouts in recorder.products for layout in layouts}
@@ -163,7 +196,6 @@ def bench_nano_step(repeats: int) -> list[Row]:
     ]
     whole = median_seconds(step, repeats=repeats)
     alone = median_seconds(lambda: [op(*tensors) for op, tensors in products], repeats=repeats)
-    tokens = int(batch.prompt_lengths.sum() + batch.answer_lengths.sum())
     return [
         (
             "nano training step, 16 x 233",
@@ -229,10 +261,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=7, help="runs behind every median")
     parser.add_argument("--threads", type=int, default=2, help="torch threads")
+    parser.add_argument("--only", choices=["step"], help="a training step of nano, nothing else")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    rows = bench_wkv7(options.repeats) + bench_nano_step(options.repeats)
-    rows += bench_commands(options.repeats) + bench_memory()
+    keep_freed_memory()  # as a run does
+    rows = bench_nano_step(options.repeats) + bench_profile(options.repeats)
+    if options.only is None:
+        rows = bench_wkv7(options.repeats) + rows + bench_commands(options.repeats) + bench_memory()
     title = f"torch {torch.__version__}, {options.threads} threads, {os.cpu_count()} cores"
     table = Table("measured", "median", "ratio or remark", title=title)
     for row in rows:

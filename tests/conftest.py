@@ -15,6 +15,9 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 if missing_gpu_reason() is not None:
     # kernels run in triton's interpreter (float32); read when one is defined, so before any import
     os.environ["TRITON_INTERPRET"] = "1"
+else:
+    # read once, at the first product on a GPU; runs are deterministic and refuse products without
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 # a shell's background job ignores Ctrl-C, nohup a closed terminal, and every process inherits that
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -7,6 +7,8 @@ from fseed.config.schema import ControlKind, Gate, Norm
 from fseed.errors import UserError
 from tests.configs import build_config
 
+GRAPH = {"trainer__step": "graph", "trainer__accelerator": "gpu"}
+
 
 @pytest.mark.parametrize(
     ("values", "message"),
@@ -92,6 +94,13 @@ from tests.configs import build_config
             "budget.eval_batch_size=2 leaves one of data.num_validation=5 alone",
         ),
         ({"trainer__wkv_backend": "triton"}, "triton needs a GPU; choose trainer=bf16"),
+        ({"trainer__step": "graph"}, "trainer.step=graph needs a GPU; choose trainer=bf16"),
+        (
+            GRAPH | {"trainer__wkv_backend": "chunked"},
+            "trainer.step=graph needs kernels, trainer.wkv_backend=chunked",
+        ),
+        (GRAPH | {"trainer__devices": 2}, "is for one device, trainer.devices=2"),
+        (GRAPH | {"control__kind": "random_state"}, "control=random_state draws its noise on"),
         (
             {"trainer__wkv_backend": "cuda", "trainer__accelerator": "gpu"},
             "cuda computes in bf16, trainer.precision=float32",

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from fseed.config.schema import MbppConfig
+from fseed.models.captured_decode import CapturedDecoder
 from fseed.models.shape import RWKV7Shape
 from fseed.models.tokenizer import ByteTokenizer
 from fseed.tasks.base import EncodedExample, Task
@@ -18,6 +19,7 @@ from fseed.training.batches import collate
 from fseed.training.evaluation import Evaluator
 from fseed.training.objectives import Learner
 from tests.models.build import build_future_seed, build_random_model
+from tests.models.call_again import CallAgain
 from tests.training.build import build_example
 
 SHAPE = RWKV7Shape(
@@ -190,6 +192,26 @@ def test_sampled_answers_depend_on_seed_and_example_alone():
         assert len(set(answers)) == 4
         assert other[name][0] == answers[0]
         assert set(other[name][1:]).isdisjoint(answers[1:])
+
+
+def test_captured_steps_change_no_row_and_serve_all_batches_of_a_size():
+    built = []
+
+    def build(model):
+        built.append(CapturedDecoder(model, new_recorder=CallAgain))
+        return built[-1]
+
+    def evaluate(**options):
+        task, texts = collect_texts(executes_code=True)
+        scoring = MbppConfig(num_samples=2, temperature=1.0, top_p=1.0)
+        evaluator = build_evaluator(task, ANSWERS, scoring=scoring, **options)
+        return evaluator.evaluate(step=0, with_generation=True), texts
+
+    assert evaluate(decoder=build) == evaluate()
+    assert len(built) == 1
+    evaluator = build_evaluator(HOTPOT, ANSWERS, decoder=build)
+    evaluator.evaluate(step=0, with_generation=False)
+    assert len(built) == 1
 
 
 def test_tasks_that_run_no_code_draw_no_samples():

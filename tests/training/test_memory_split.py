@@ -47,7 +47,8 @@ def memory(monkeypatch):
     """Memory for so many samples in a backward pass and in a scored batch, from a step on."""
 
     found = SimpleNamespace(training=99, scoring=99, from_step=0, step=0, error=gpu_error)
-    loss, training_step, predict = Learner.loss, FutureSeedModule.training_step, Evaluator._predict
+    loss, training_step = Learner.loss, FutureSeedModule.training_step
+    predict = Evaluator._start_answers
 
     def shrink(batch, limit):
         if len(batch.prompt) > limit and found.step >= found.from_step:
@@ -67,7 +68,7 @@ def memory(monkeypatch):
 
     monkeypatch.setattr(FutureSeedModule, "training_step", counted_step)
     monkeypatch.setattr(Learner, "loss", limited_loss)
-    monkeypatch.setattr(Evaluator, "_predict", limited_predict)
+    monkeypatch.setattr(Evaluator, "_start_answers", limited_predict)
     return found
 
 

@@ -1,5 +1,3 @@
-import math
-
 import pytest
 import torch
 
@@ -7,7 +5,14 @@ from fseed.tasks.base import Objective
 from fseed.training.build import build_future_seed, build_model
 from fseed.training.module import FutureSeedModule
 from fseed.training.objectives import Learner
-from fseed.training.optimizer import build_optimizer, clip_gradients
+from fseed.training.optimizer import (
+    build_optimizer,
+    build_warmup,
+    clip_gradients,
+    current_rate,
+    keep_rates_on_device,
+    plain_rates,
+)
 from tests.training.build import tiny_config
 
 BACKBONE = ["vectors", "matrices", "decay_base"]
@@ -72,7 +77,8 @@ def test_backbone_head_and_gates_are_clipped_apart():
             parameter.grad = torch.full_like(parameter, size)
     norms = [norm_of(part) for part in (learner.model, learner.task_head)]
     module.configure_gradient_clipping(optimizer)
-    assert module.grad_norm == pytest.approx(math.hypot(*norms), rel=1e-5)
+    assert module.grad_norms is not None
+    assert [float(norm) for norm in module.grad_norms] == pytest.approx(norms, rel=1e-5)
     for part in (learner.model, learner.task_head, learner.future_seed):
         assert norm_of(part) == pytest.approx(1.0, rel=1e-4)
 
@@ -82,10 +88,37 @@ def norm_of(part) -> float:
 
 
 def test_nothing_to_clip():
-    assert clip_gradients(None, max_norm=1.0) == 0.0
-    assert clip_gradients(torch.nn.Linear(2, 2), max_norm=1.0) == 0.0
+    assert clip_gradients(None, max_norm=1.0) is None
+    assert clip_gradients(torch.nn.Linear(2, 2), max_norm=1.0) is None
     layer = torch.nn.Linear(2, 2)
     layer(torch.ones(1, 2)).sum().backward()
     before = norm_of(layer)
     assert clip_gradients(layer, max_norm=0.0) == pytest.approx(before)
     assert norm_of(layer) == pytest.approx(before)
+
+
+def test_a_norm_stays_on_its_device():
+    layer = torch.nn.Linear(2, 2)
+    layer(torch.ones(1, 2)).sum().backward()
+    assert isinstance(clip_gradients(layer, max_norm=1.0), torch.Tensor)
+
+
+def test_rates_that_a_device_keeps_follow_the_warm_up():
+    """On a CPU nothing is moved, so the tensors are put in place by hand."""
+    _, _, optimizer = build(Objective.answer, alpha__lr=1e-3, optim__lr=1e-3)
+    warmup = build_warmup(optimizer, warmup_steps=4)
+    keep_rates_on_device(optimizer)
+    assert current_rate(warmup) == optimizer.param_groups[0]["lr"] == 2.5e-4
+    for group in optimizer.param_groups:
+        group["lr"] = torch.tensor(group["lr"])
+    tensors = [group["lr"] for group in optimizer.param_groups]
+    optimizer.step()
+    for step in range(2, 7):
+        warmup.step()
+        assert current_rate(warmup) == 1e-3 * min(1.0, step / 4)
+        # filled, not replaced: a captured step reads this memory
+        assert all(g["lr"] is t for g, t in zip(optimizer.param_groups, tensors, strict=True))
+        assert float(tensors[0]) == pytest.approx(current_rate(warmup), rel=1e-6)
+    kept = plain_rates(optimizer.param_groups[0])
+    assert isinstance(kept["lr"], float)
+    assert kept["capturable"] is False

@@ -15,12 +15,20 @@ from fseed.errors import UserError
 from fseed.models.tokenizer import build_tokenizer
 from fseed.tasks.base import Objective
 from fseed.tasks.registry import get_task
+from fseed.training.answer_scores import score_answers
+from fseed.training.captured_step import StepPlan
 from fseed.training.data_module import load_examples
-from fseed.training.evaluation import answer_losses
 from fseed.training.objectives import Learner
-from fseed.training.probe import ProbeResult, longest_batch, probe_memory, real_lengths
+from fseed.training.probe import (
+    ProbeResult,
+    longest_batch,
+    probe_batches,
+    probe_memory,
+    real_lengths,
+)
 from fseed.training.process_settings import restored_settings
 from fseed.training.runner import train_run
+from fseed.training.static_batch import shape_key
 from tests.training.build import plan, tiny_config
 
 SHORT = {"task__max_length_tokens": 48}
@@ -111,13 +119,13 @@ def scoring(monkeypatch):
 
     found = SimpleNamespace(fitting=10**9, sizes=[])
 
-    def losses(batch, logits):
+    def scores(head, hidden, batch, **options):
         found.sizes.append(len(batch.prompt))
         if len(batch.prompt) > found.fitting:
             raise torch.OutOfMemoryError("simulated")
-        return answer_losses(batch, logits)
+        return score_answers(head, hidden, batch, **options)
 
-    monkeypatch.setattr("fseed.training.probe.answer_losses", losses)
+    monkeypatch.setattr("fseed.training.probe.score_answers", scores)
     return found
 
 
@@ -279,8 +287,12 @@ def _count_learners() -> int:
     return sum(type(thing) is Learner for thing in gc.get_objects())
 
 
-def test_answer_losses_ignore_pads():
-    batch = longest_batch(tiny_config(**SHORT), Objective.answer, size=2)
-    batch = batch._replace(answer_lengths=torch.tensor([9, 4]))
-    losses = answer_losses(batch, torch.zeros(2, 9, 256))
-    assert losses.tolist() == pytest.approx([9 * 5.545177, 4 * 5.545177])
+@pytest.mark.parametrize(("mode", "num_steps"), [("eager", 2), ("graph", 4)])
+def test_a_probe_of_static_steps_has_a_step_beside_a_graph(monkeypatch, mode, num_steps):
+    monkeypatch.setattr("fseed.training.data_module.pin", lambda batch: batch)
+    longest = longest_batch(tiny_config(), Objective.answer, size=2)
+    batches = probe_batches(longest, StepPlan(mode, is_static=True))
+    keys = [shape_key(batch) for batch in batches]
+    assert len(keys) == num_steps
+    assert keys[0] == keys[1] == keys[-1]
+    assert len(set(keys)) == num_steps // 2

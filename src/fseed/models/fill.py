@@ -34,9 +34,12 @@ def fill_hidden(
     if places is None:
         raise ValueError("the batch has no masked positions")
     is_masked = torch.zeros_like(batch.prompt, dtype=torch.float32)
-    # pads point at position 0, so masked positions are added up, not written
+    # pads point at position 0, so masked positions are added up, not written. By indexing: where
+    # they are deterministic, scatter and gather may copy strides from the host, as no graph can
     copies = places.shape[1] // batch.answer.shape[1]
-    is_masked.scatter_add_(1, places, batch.answer_mask.float().repeat(1, copies))
+    rows = torch.arange(places.shape[0], device=places.device).unsqueeze(1)
+    added_up = batch.answer_mask.float().repeat(1, copies)
+    is_masked.index_put_((rows, places), added_up, accumulate=True)
     added = is_masked.unsqueeze(-1) * mask_embedding.weight
     out = model(
         batch.prompt,
@@ -45,6 +48,4 @@ def fill_hidden(
         added=added,
         noise_keys=batch.noise_keys,
     )
-    predicted = places[:, -batch.answer.shape[1] :]
-    index = predicted.unsqueeze(-1).expand(-1, -1, out.hidden.shape[-1])
-    return out.hidden.gather(1, index)
+    return out.hidden[rows, places[:, -batch.answer.shape[1] :]]

@@ -172,11 +172,15 @@ class FutureSeed(nn.Module):
 
         Where the gates are sharded, every rank must call this.
         """
-        with torch.no_grad():
-            logit = whole(self.gate_logit)
-            gates = logit if self.options.gate == "raw" else logit.sigmoid()
-            if self.options.gate == "head":
-                gates = gates * whole(self.head_logit).sigmoid().mean(1)
-            if self.options.gate == "inputgate":
-                gates = (logit + whole(self.input_bias)).sigmoid()
-            return (gates * gates.new_tensor(self.strengths)).tolist()
+        return self.gate_tensor(self.gate_logit.new_tensor(self.strengths)).tolist()
+
+    @torch.no_grad()
+    def gate_tensor(self, strengths: Float[Tensor, " S"]) -> Float[Tensor, " S"]:
+        """Return ``gate_values`` on the device of ``strengths``: nothing is read to the host."""
+        logit = whole(self.gate_logit)
+        gates = logit if self.options.gate == "raw" else logit.sigmoid()
+        if self.options.gate == "head":
+            gates = gates * whole(self.head_logit).sigmoid().mean(1)
+        if self.options.gate == "inputgate":
+            gates = (logit + whole(self.input_bias)).sigmoid()
+        return gates * strengths

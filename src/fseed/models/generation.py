@@ -1,4 +1,8 @@
-"""Recurrent decoding: one token per step from the full carried state. B batch, V vocabulary."""
+"""Recurrent decoding: one token per step from the full carried state. B batch, V vocabulary.
+
+This is the plain loop, on every device and backend; ``captured_decode.py`` replays a CUDA graph for
+the same ids.
+"""
 
 from collections.abc import Sequence
 
@@ -31,7 +35,7 @@ def generate(
     Raises:
         ValueError: for sampling options out of range, or sampling without one generator each.
     """
-    _check_options(len(logits), temperature=temperature, top_p=top_p, generators=generators)
+    check_options(len(logits), temperature=temperature, top_p=top_p, generators=generators)
     ids: list[list[int]] = [[] for _ in logits]
     running = torch.ones(len(logits), dtype=torch.bool)
     for step in range(max_new_tokens):
@@ -64,6 +68,27 @@ def sample_tokens(
 
     Row i spends exactly one uniform number of ``generators[i]``.
     """
+    uniform = draw_uniform(generators, count=1).to(logits.device)
+    return choose_tokens(logits, uniform.squeeze(1), temperature=temperature, top_p=top_p)
+
+
+def draw_uniform(generators: Sequence[torch.Generator], *, count: int) -> Float[Tensor, "B count"]:
+    """Draw the next ``count`` uniform numbers of every generator, float64 on the CPU."""
+    return torch.stack([torch.rand(count, generator=g, dtype=torch.float64) for g in generators])
+
+
+@torch.no_grad()
+def choose_tokens(
+    logits: Float[Tensor, "B vocab"],
+    uniform: Float[Tensor, " B"],
+    *,
+    temperature: float,
+    top_p: float,
+) -> Int[Tensor, " B"]:
+    """Return the ids at the places ``uniform`` in [0, 1) of what ``top_p`` leaves; float64.
+
+    Nothing here waits for a device.
+    """
     probabilities, order = torch.softmax(logits.double() / temperature, -1).sort(
         dim=-1, descending=True, stable=True
     )
@@ -71,20 +96,24 @@ def sample_tokens(
     # an id stays while the mass before it is below top_p, so the likeliest always stays
     mass_before = cumulative - probabilities
     kept = probabilities.masked_fill(mass_before >= top_p, 0.0).cumsum(-1)
-    uniform = torch.stack([torch.rand((), generator=g, dtype=torch.float64) for g in generators])
-    target = uniform.to(kept.device).unsqueeze(1) * kept[:, -1:]
+    target = uniform.unsqueeze(1) * kept[:, -1:]
     # the first entry whose cumulative mass exceeds the target: never one of mass 0
     position = torch.searchsorted(kept, target, right=True).clamp_max(kept.shape[1] - 1)
     return order.gather(1, position).squeeze(1)
 
 
-def _check_options(
+def check_options(
     batch_size: int,
     *,
     temperature: float,
     top_p: float,
     generators: Sequence[torch.Generator] | None,
 ) -> None:
+    """Refuse sampling options out of range, and sampling without one generator a sample.
+
+    Raises:
+        ValueError: with the value and what is allowed.
+    """
     if temperature < 0:
         raise ValueError(f"temperature={temperature} must be 0 (greedy) or positive")
     if not 0 < top_p <= 1:

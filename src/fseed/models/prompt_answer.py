@@ -21,6 +21,9 @@ class PromptAnswer(NamedTuple):
     In-place fills: ``answer`` are the tokens at ``mask_positions`` of the prompt, no end of text; a
     prompt that is read twice has M = 2 A of them, the last A are predicted. Retrieval: ``answer``
     is the question. ``noise_keys``: what the noise of each sample depends on (random_state).
+
+    The last three come with training batches that are prepared for the device: which answer tokens
+    count, so that nothing has to be found and counted there. ``rows`` are flat positions b * A + a.
     """
 
     prompt: Int[Tensor, "B P"]
@@ -29,6 +32,9 @@ class PromptAnswer(NamedTuple):
     answer_lengths: Int[Tensor, " B"]
     mask_positions: Int[Tensor, "B M"] | None = None
     noise_keys: tuple[int, ...] | None = None
+    rows: Int[Tensor, " R"] | None = None  # answer tokens that count; pads are 0
+    row_targets: Int[Tensor, " R"] | None = None  # their ids; pads are -1
+    num_targets: Float[Tensor, ""] | None = None  # how many count
 
     def to(self, device: torch.device) -> "PromptAnswer":
         """Return the batch on ``device``."""

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from fseed.models.future_seed import FutureSeed
 from fseed.models.layers import Block, BlockOutput
 from fseed.models.shape import RWKV7Shape
+from fseed.models.sharded import is_sharded
+from fseed.ops.embed_tokens import embed_tokens
 from fseed.ops.wkv7 import check_backend
 
 
@@ -71,7 +73,7 @@ class RWKV7(nn.Module):
         if future_seed is not None and future_seed.reads_twice:
             is_cut = future_seed.options.detach
             own = self._own_final_states(tokens, lengths, state, added, with_graph=not is_cut)
-        x = self.emb(tokens) if added is None else self.emb(tokens) + added
+        x = self._embed(tokens) if added is None else self._embed(tokens) + added
         below: BlockOutput | None = None
         finals: list[tuple[Tensor, Tensor, Tensor]] = []
         for i, block in enumerate(self.layers):
@@ -97,6 +99,13 @@ class RWKV7(nn.Module):
         att_shifts, wkvs, ffn_shifts = (torch.stack(parts) for parts in zip(*finals, strict=True))
         return ModelOutput(self.ln_out(below.x), ModelState(att_shifts, wkvs, ffn_shifts))
 
+    def _embed(self, tokens: Tensor) -> Float[Tensor, "B T C"]:
+        weight = self.emb.weight
+        # FSDP2 gathers the table for a call of its module only, so there the plain form runs
+        if is_sharded(weight):
+            return self.emb(tokens)
+        return embed_tokens(tokens, weight, backend=self.backend)
+
     def _own_final_states(
         self,
         tokens: Tensor,
@@ -118,6 +127,11 @@ class RWKV7(nn.Module):
     def layers(self) -> list[Block]:
         """The blocks, first to last."""
         return cast(list[Block], list(self.blocks))
+
+    @property
+    def backend(self) -> str:
+        """The operators that compute the layers, the embedding and the loss; see use_backend."""
+        return self.layers[0].att.backend
 
     def use_backend(self, name: str) -> None:
         """Compute every layer with the operators ``name`` (see ``fseed.ops.wkv7.BACKENDS``).

@@ -1,6 +1,7 @@
 """Layer norm, token shift and the lerps between a token and its predecessor.
 
 B batch, T tokens, C width, M mixes. out[m] = n + (shifted - n) * mix[m], n the normed tokens.
+``shift_tokens`` and ``mix_tokens`` are the plain form; ``_ShiftAndMix`` computes both in one.
 """
 
 from typing import Any
@@ -31,8 +32,11 @@ def norm_shift_mix(
     if backend in KERNEL_BACKENDS:
         return norm_shift_mix_kernels(x, norm, previous, lengths, mixes)
     normed = norm(x)
-    shifted, last = shift_tokens(normed, previous, lengths)
-    return mix_tokens(normed, shifted, mixes), last
+    if backend == "reference":
+        shifted, last = shift_tokens(normed, previous, lengths)
+        return mix_tokens(normed, shifted, mixes), last
+    *mixed, last = _ShiftAndMix.apply(normed, previous.to(normed.dtype), lengths, mixes)
+    return tuple(mixed), last
 
 
 def shift_tokens(
@@ -75,3 +79,59 @@ class _MixTokens(torch.autograd.Function):
         to_shifted = (gradient * mixes[:, None, None, :]).sum(0)
         to_mixes = (gradient * delta.unsqueeze(0)).sum((1, 2))
         return gradient.sum(0) - to_shifted, to_shifted, to_mixes
+
+
+class _ShiftAndMix(torch.autograd.Function):
+    """Shift and lerps without a shifted copy; one gradient at a time, while it is in the cache."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, previous: Tensor, lengths: Tensor | None, mixes: Tensor):
+        delta = torch.empty_like(x)
+        torch.sub(x[:, :-1], x[:, 1:], out=delta[:, 1:])
+        torch.sub(previous, x[:, 0], out=delta[:, 0])
+        ctx.save_for_backward(delta, mixes)
+        ctx.lengths = lengths
+        mixed = [torch.addcmul(x, delta, mix) for mix in mixes]
+        return *mixed, _last_vectors(x, previous, lengths)
+
+    @staticmethod
+    @once_differentiable
+    # the decorator hides the parameter names from the type checker
+    def backward(ctx: Any, *gradients: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
+        *to_mixed, to_last = gradients
+        delta, mixes = ctx.saved_tensors
+        # a lerp is (1 - mix) x + mix shifted
+        to_shifted, to_both = to_mixed[0] * mixes[0], to_mixed[0].clone()
+        product = to_mixed[0] * delta
+        to_mixes = [product.sum((0, 1))]
+        for gradient, mix in zip(to_mixed[1:], mixes[1:], strict=True):
+            to_shifted.addcmul_(gradient, mix)
+            to_both.add_(gradient)
+            to_mixes.append(torch.mul(gradient, delta, out=product).sum((0, 1)))
+        to_x = to_both.sub_(to_shifted)
+        to_x[:, :-1].add_(to_shifted[:, 1:])
+        to_previous = _add_to_last(to_x, to_shifted[:, 0].clone(), to_last, ctx.lengths)
+        return to_x, to_previous, None, torch.stack(to_mixes)
+
+
+def _last_vectors(x: Tensor, previous: Tensor, lengths: Tensor | None) -> Float[Tensor, "B C"]:
+    """Return the last true vector of every row, ``previous`` where there is none."""
+    if lengths is None:
+        return x[:, -1].clone()
+    rows = torch.arange(len(x), device=x.device)
+    last = x[rows, (lengths - 1).clamp_min(0)]
+    return torch.where((lengths > 0).unsqueeze(1), last, previous)
+
+
+def _add_to_last(
+    to_x: Tensor, to_previous: Tensor, to_last: Tensor, lengths: Tensor | None
+) -> Tensor:
+    """Add the gradient of ``_last_vectors`` to that of x in place; return that of previous."""
+    if lengths is None:
+        to_x[:, -1].add_(to_last)
+        return to_previous
+    is_empty = (lengths == 0).unsqueeze(1)
+    # every row once: nothing is accumulated, so there is no order to depend on
+    rows, last = torch.arange(len(to_x), device=to_x.device), (lengths - 1).clamp_min(0)
+    to_x[rows, last] = to_x[rows, last] + to_last.masked_fill(is_empty, 0.0)
+    return to_previous + to_last.masked_fill(~is_empty, 0.0)

@@ -4,7 +4,6 @@ B batch, T tokens, H heads, K key and V value size. state [B, H, V, K]: row = va
 alpha = -kk and beta = kk * a, as the kernels take them.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -19,10 +18,7 @@ from fseed.ops.wkv7_kernels import wkv7_kernels
 from fseed.ops.wkv7_reference import wkv7_reference
 
 LOG_DECAY_SCALE = -0.6065306597126334  # -exp(-0.5): log_decay lies in (-0.6066, 0)
-PLAIN_BACKENDS: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {
-    "reference": wkv7_reference,
-    "chunked": wkv7_chunked,
-}
+PLAIN_BACKENDS = ("reference", "chunked")
 BACKENDS = (*PLAIN_BACKENDS, *KERNEL_BACKENDS)
 
 
@@ -73,15 +69,18 @@ def wkv7(
     compute = torch.float64 if v.dtype == torch.float64 else torch.float32
     inputs = [x.to(compute) for x in (r, decay_logit, k, v, alpha, beta)]
     inputs[1] = LOG_DECAY_SCALE * torch.sigmoid(inputs[1])
-    if lengths is not None:
+    if lengths is not None and backend == "reference":
         # decay 1, k = 0 and alpha = 0 leave the state as it is; r = 0 makes y 0
         pad = torch.arange(r.shape[1], device=r.device) >= lengths.unsqueeze(1)
         for i in (0, 1, 2, 4):
             inputs[i] = inputs[i].masked_fill(pad[:, :, None, None], 0.0)
     # autocast would round the products to bf16; the recurrence is float32 by contract
     with torch.autocast(device_type=v.device.type, enabled=False):
-        start = _start(inputs[0], inputs[3], initial_state, carried)
-        y, final_state = PLAIN_BACKENDS[backend](*inputs, start)
+        inputs.append(_start(inputs[0], inputs[3], initial_state, carried))
+        if backend == "reference":
+            y, final_state = wkv7_reference(*inputs)
+        else:
+            y, final_state = wkv7_chunked(*inputs, lengths=lengths)
     return WKV7Output(y.to(v.dtype), final_state, None)
 
 

@@ -14,16 +14,22 @@ log_decay inside the chunk, g' = g - log_decay, S [V, K] the state before the ch
 U is linear in S: U = W S^T + Uv with W = X At, Uv = X Aak V. Hence S_end = S P + N, with
 P = (I + W^T Bh) diag(G) and N = [Uv; V]^T right diag(G), and only S P is sequential.
 |log_decay| < 0.6066, so e^(+-g) stays inside float32 for C <= 128 without any centring.
+
+Memory traffic is what a CPU waits for: every tensor below is written once, by the product that
+computes it (``out=`` and in place), and nothing is copied but into the layout of chunks and back.
 """
 
 from functools import cache
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import pad
+
+from fseed.ops.chunk_layout import Pads, find_pads, from_chunks, padded_tokens, to_chunks, zero_pads
+
+MASKED_BLOCK = 16  # up to this size whole products under a mask are faster than small blocks
 
 
 def wkv7_chunked(
@@ -35,119 +41,142 @@ def wkv7_chunked(
     beta: Float[Tensor, "B T H K"],
     initial_state: Float[Tensor, "B H V K"],
     *,
+    lengths: Int[Tensor, " B"] | None = None,
     chunk_size: int | None = None,
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H V K"]]:
     """Compute what ``wkv7_reference`` computes; differentiable once in every input.
 
-    ``chunk_size`` in tokens, a power of two; None: the fastest one for the head size.
+    ``lengths`` counts the true tokens of right-padded rows: a pad leaves the state as it is, its
+    output and every gradient of it are 0. ``chunk_size`` in tokens, a power of two; None: the
+    fastest one for the head size.
     """
     if chunk_size is None:
         chunk_size = _fastest_chunk_size(r)
     chunk_size = min(chunk_size, 1 << (r.shape[1] - 1).bit_length())
-    return _Chunked.apply(r, log_decay, k, v, alpha, beta, initial_state, chunk_size)
+    inputs = (r, log_decay, k, v, alpha, beta, initial_state)
+    return _Chunked.apply(*inputs, lengths, chunk_size)
 
 
 def _fastest_chunk_size(r: Tensor) -> int:
     """Weigh 16 C K + 8 K^2 operations per token against one sequential step per chunk."""
     if r.is_cuda:
         return 64  # launches, not operations, take the time
-    return 16 if r.shape[-1] <= 16 else 32
+    return 16 if r.shape[-1] <= 32 else 32
 
 
 class _Chunked(torch.autograd.Function):
-    """Forward and hand-derived backward; inside, chunks are [B, H, num_chunks, rows, D]."""
+    """Forward and hand-derived backward; inside, a tensor is [num_chunks * B * H, rows, D]."""
 
     @staticmethod
-    def forward(ctx: Any, r, log_decay, k, v, alpha, beta, initial_state, chunk_size: int):
-        num_tokens = r.shape[1]
-        log_decay, v = (_to_chunks(x, chunk_size) for x in (log_decay, v))
-        left = _stacked(alpha, r, chunk_size)
-        right = _stacked(beta, k, chunk_size)
+    def forward(ctx: Any, r, log_decay, k, v, alpha, beta, initial_state, lengths, size: int):
+        left, right, written, decay = _read_inputs(r, log_decay, k, v, alpha, beta, size=size)
+        pads = find_pads(lengths, num_tokens=r.shape[1], size=size)
+        # all of them: what stands on a pad may be no number, and 0 times that is none either
+        for rows in (*left.split(size, 1), *right.split(size, 1), written[:, size:], decay):
+            zero_pads(rows, pads, num_heads=r.shape[2])
         # a triangular product instead of cumsum: deterministic on CUDA, and faster on a CPU
-        g = _triangle(log_decay, chunk_size, 0) @ log_decay
-        grow = torch.cat((g - log_decay, g), -2).exp()
-        shrink = (-g).exp()
-        total = grow[..., -1:, :]
-        left, right = left * grow, _scale_halves(right, shrink)
-        products = (left @ right.transpose(-1, -2)).mul_(_causal_mask(left, chunk_size))
-        aab, aak = products[..., :chunk_size, :chunk_size], products[..., :chunk_size, chunk_size:]
-        inverse = _unit_lower_inverse(aab)
-        w = inverse @ left[..., :chunk_size, :]
-        uv = inverse @ (aak @ v)
-        step, added = _transition(w, torch.cat((uv, v), -2), right, total)
-        states = _scan(initial_state, step, added)
-        starts = states[:, :, :-1].transpose(-1, -2)
-        written = torch.cat((uv.add_(w @ starts), v), -2)  # [U; V]
-        y = left[..., chunk_size:, :] @ starts + products[..., chunk_size:, :] @ written
-        ctx.save_for_backward(left, right, grow, shrink, products, inverse, written, states, step)
-        return _from_chunks(y, num_tokens), states[:, :, -1].clone()
+        grow = (_triangle(decay) @ decay).exp_()
+        left[:, 1:size].mul_(grow[:, :-1])  # e^g' is e^g one row before, and 1 in the first row
+        left[:, size:].mul_(grow)
+        right.unflatten(1, (2, size)).mul_(grow.reciprocal().unsqueeze(1))
+        products = (left @ right.mT).mul_(_causal_mask(left))
+        inverse = _unit_lower_inverse(products[:, :size, :size])
+        w = inverse @ left[:, :size]
+        u = inverse @ (products[:, :size, size:] @ written[:, size:])
+        written[:, :size] = u  # [Uv; V]
+        step = w.mT @ right[:, :size]
+        step.diagonal(dim1=1, dim2=2).add_(1)
+        step.mul_(grow[:, -1:])
+        states = _scan(initial_state, step, written=written, right=right, total=grow[:, -1:])
+        starts = states[:-1].flatten(0, 2).mT
+        written[:, :size] = u.baddbmm_(w, starts)  # [U; V]
+        y = (left[:, size:] @ starts).baddbmm_(products[:, size:], written)
+        ctx.save_for_backward(left, right, grow, products, inverse, written, states, step)
+        ctx.pads = pads
+        return from_chunks(y, like=v), states[-1].clone()
 
     @staticmethod
     @once_differentiable
     # the decorator hides the parameter names from the type checker
     def backward(ctx: Any, *gradients: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
         dy, dfinal = gradients
-        left, right, grow, shrink, products, inverse, written, states, step = ctx.saved_tensors
-        num_tokens, chunk_size = dy.shape[1], inverse.shape[-1]
-        dy = _to_chunks(dy, chunk_size)
-        inverse_t = inverse.transpose(-1, -2)
-        # gradients of [U; V] through Y, then dZ = X^T dU, the gradient of what X is applied to
-        dwritten = products[..., chunk_size:, :].transpose(-1, -2) @ dy
-        dz = inverse_t @ dwritten[..., :chunk_size, :]
-        # S enters Y through Rt and through At, so dS = [dZ; dY]^T left + dS_end P^T
-        local = torch.cat((dz, dy), -2).transpose(-1, -2) @ left
-        dend, dinitial = _reverse_scan(dfinal, step, local)
-        dend = dend * grow[..., -1:, :]  # gradient of S + [U; V]^T right
-        through_end = right @ dend.transpose(-1, -2)
-        dz = dz + inverse_t @ through_end[..., :chunk_size, :]
-        aak = products[..., :chunk_size, chunk_size:]
-        dv = (dwritten + through_end)[..., chunk_size:, :] + aak.transpose(-1, -2) @ dz
-        doutput = torch.cat((dz, dy), -2)
-        dproducts = (doutput @ written.transpose(-1, -2)).mul_(_causal_mask(left, chunk_size))
-        dleft = doutput @ states[:, :, :-1] + dproducts @ right
-        written_dend = written @ dend
-        dright = dproducts.transpose(-1, -2) @ left + written_dend
-        # the last g also scales S_end: G = e^(last g)
-        dlast = (states[:, :, :-1] * dend).sum(-2, keepdim=True)
-        dlast = dlast + (written_dend * right).sum(-2, keepdim=True)
-        dlog_decay = _decay_gradient(dleft * left, dright * right, chunk_size) + dlast
-        dalpha, dr = dleft.mul_(grow).split(chunk_size, -2)
-        dbeta, dk = _scale_halves(dright, shrink).split(chunk_size, -2)
-        dr, dlog_decay, dk, dv, dalpha, dbeta = (
-            _from_chunks(x, num_tokens) for x in (dr, dlog_decay, dk, dv, dalpha, dbeta)
-        )
-        return dr, dlog_decay, dk, dv, dalpha, dbeta, dinitial, None
+        # the caller's autocast may be on, and would round the products to bf16
+        with torch.autocast(device_type=dy.device.type, enabled=False):
+            return *_gradients(dy, dfinal, *ctx.saved_tensors, pads=ctx.pads), None, None
 
 
-def _to_chunks(x: Tensor, chunk_size: int) -> Tensor:
-    """[B, T, H, D] -> [B, H, num_chunks, C, D]; zeros at the end are identities on the state."""
-    x = pad(x, (0, 0, 0, 0, 0, -x.shape[1] % chunk_size))
-    return x.unflatten(1, (-1, chunk_size)).permute(0, 3, 1, 2, 4)
+def _gradients(
+    dy: Tensor,
+    dfinal: Tensor,
+    left: Tensor,
+    right: Tensor,
+    grow: Tensor,
+    products: Tensor,
+    inverse: Tensor,
+    written: Tensor,
+    states: Tensor,
+    step: Tensor,
+    *,
+    pads: Pads | None,
+) -> tuple[Tensor, ...]:
+    """Return the gradients of r, log_decay, k, v, alpha, beta and the initial state."""
+    size, starts = inverse.shape[-1], states[:-1].flatten(0, 2)
+    doutput = torch.empty_like(written)  # [dZ; dY], the gradients of [At; Rt] S^T
+    to_chunks(dy, doutput[:, size:])
+    zero_pads(doutput[:, size:], pads, num_heads=dy.shape[2])
+    # gradients of [U; V] through Y, then dZ = X^T dU, the gradient of what X is applied to
+    dwritten = products[:, size:].mT @ doutput[:, size:]
+    doutput[:, :size] = inverse.mT @ dwritten[:, :size]
+    # S enters Y through Rt and through At, so dS = [dZ; dY]^T left + dS_end P^T
+    ends, dinitial = _reverse_scan(dfinal, step, doutput=doutput, left=left)
+    dlast = (states[1:].flatten(0, 2) * ends).sum(1, keepdim=True)  # G scales all of S_end
+    dend = ends.mul_(grow[:, -1:])  # gradient of S + [U; V]^T right
+    dwritten.baddbmm_(right, dend.mT)
+    doutput[:, :size] = inverse.mT @ dwritten[:, :size]
+    dv = products[:, :size, size:].mT @ doutput[:, :size]
+    dv.add_(dwritten[:, size:])
+    dproducts = (doutput @ written.mT).mul_(_causal_mask(left))
+    dleft = (doutput @ starts).baddbmm_(dproducts, right)
+    dright = (written @ dend).baddbmm_(dproducts.mT, left)
+    ddecay = _decay_gradient(dleft, left, dright, right, dlast)
+    dleft[:, 1:size].mul_(grow[:, :-1])
+    dleft[:, size:].mul_(grow)
+    dright.unflatten(1, (2, size)).mul_(grow.reciprocal().unsqueeze(1))
+    dalpha, dr, dbeta, dk = *dleft.split(size, 1), *dright.split(size, 1)
+    # all others are 0 there, with what they are products of; the decay alone scales the state
+    zero_pads(ddecay, pads, num_heads=dy.shape[2])
+    parts = (dr, ddecay, dk, dv, dalpha, dbeta)
+    return *(from_chunks(x, like=dy) for x in parts), dinitial
 
 
-def _from_chunks(x: Tensor, num_tokens: int) -> Tensor:
-    """[B, H, num_chunks, C, D] -> [B, T, H, D]."""
-    return x.permute(0, 2, 3, 1, 4).flatten(1, 2)[:, :num_tokens]
+def _read_inputs(
+    r: Tensor, log_decay: Tensor, k: Tensor, v: Tensor, alpha: Tensor, beta: Tensor, *, size: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return [alpha; r], [beta; k], [unwritten; v], each [G, 2C, D], and log_decay [G, C, K]."""
+    batch_size, num_tokens, num_heads, key_size = r.shape
+    groups = padded_tokens(num_tokens, size) // size * batch_size * num_heads
+    left, right = (r.new_empty(groups, 2 * size, key_size) for _ in range(2))
+    written, decay = v.new_empty(groups, 2 * size, v.shape[-1]), r.new_empty(groups, size, key_size)
+    for x, rows in ((alpha, left[:, :size]), (r, left[:, size:]), (beta, right[:, :size])):
+        to_chunks(x, rows)
+    for x, rows in ((k, right[:, size:]), (v, written[:, size:]), (log_decay, decay)):
+        to_chunks(x, rows)
+    return left, right, written, decay
 
 
-def _stacked(upper: Tensor, lower: Tensor, chunk_size: int) -> Tensor:
-    """Two [B, T, H, K] -> [B, H, num_chunks, 2C, K], upper rows first."""
-    return torch.cat((_to_chunks(upper, chunk_size), _to_chunks(lower, chunk_size)), -2)
+def _triangle(like: Tensor) -> Tensor:
+    """Lower triangle of ones [C, C] for ``like`` [.., C, D]."""
+    return _ones_below(like.shape[-2], 0, like.dtype, like.device)
 
 
-def _scale_halves(rows: Tensor, scale: Tensor) -> Tensor:
-    """Scale the upper and the lower C rows of [.., 2C, K] by the same [.., C, K]."""
-    return (rows.unflatten(-2, (2, -1)) * scale.unsqueeze(-3)).flatten(-3, -2)
-
-
-def _triangle(like: Tensor, chunk_size: int, diagonal: int) -> Tensor:
-    """Lower triangle of ones [C, C] in the dtype and on the device of ``like``."""
-    return _ones_below(chunk_size, diagonal, like.dtype, like.device)
-
-
-def _causal_mask(like: Tensor, chunk_size: int) -> Tensor:
+def _causal_mask(left: Tensor) -> Tensor:
     """[2C, 2C]: rows of At see strictly earlier tokens, rows of Rt the same token too."""
-    return _ones_causal(chunk_size, like.dtype, like.device)
+    return _ones_causal(left.shape[-2] // 2, left.dtype, left.device)
+
+
+def _identity(like: Tensor) -> Tensor:
+    """Return the identity [D, D] for ``like`` [.., D]."""
+    return torch.eye(like.shape[-1], dtype=like.dtype, device=like.device)
 
 
 # constants may outlive an inference_mode block, in which they could not be saved for backward
@@ -164,17 +193,31 @@ def _ones_causal(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.cat(halves, 0)
 
 
-def _unit_lower_inverse(strict: Tensor) -> Tensor:
-    """Return (I - A)^-1 for strictly lower A [.., C, C], C a power of two, by block doubling.
+def _unit_lower_inverse(strict: Float[Tensor, "G C C"]) -> Float[Tensor, "G C C"]:
+    """Return (I - A)^-1 for strictly lower A, C a power of two, by block doubling.
 
-    The diagonal blocks of size s are inverted, then joined in pairs: X += X A_between X. As exact
+    The diagonal blocks of size s are inverted, then joined in pairs: X21 = X22 A21 X11. As exact
     as substitution; the power series I + A + A^2 .. loses digits on runs of equal keys.
     """
     size = strict.shape[-1]
-    inverse = torch.eye(size, dtype=strict.dtype, device=strict.device).expand_as(strict)
+    if size <= MASKED_BLOCK:
+        return _masked_inverse(strict)
+    half = size // 2
+    corners = torch.stack((strict[:, :half, :half], strict[:, half:, half:]), 1)
+    upper, lower = _unit_lower_inverse(corners.flatten(0, 1)).view_as(corners).unbind(1)
+    inverse = torch.zeros_like(strict, memory_format=torch.contiguous_format)
+    inverse[:, :half, :half], inverse[:, half:, half:] = upper, lower
+    inverse[:, half:, :half] = lower @ strict[:, half:, :half] @ upper
+    return inverse
+
+
+def _masked_inverse(strict: Float[Tensor, "G C C"]) -> Float[Tensor, "G C C"]:
+    """Join all pairs of a level at once, X += X A_between X: fewer, if larger, products."""
+    size = strict.shape[-1]
+    inverse = _identity(strict).expand_as(strict)
     for block, between in _pair_masks(size, strict.dtype, strict.device):
         joined = strict * between
-        inverse = inverse + (joined if block == 1 else inverse @ joined @ inverse)
+        inverse = inverse + joined if block == 1 else inverse.baddbmm(inverse @ joined, inverse)
     return inverse
 
 
@@ -190,36 +233,43 @@ def _pair_masks(size: int, dtype: torch.dtype, device: torch.device) -> list[tup
     return masks
 
 
-def _transition(w: Tensor, constant: Tensor, right: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
-    """Return P [.., K, K] and N [.., V, K] with S_end = S P + N."""
-    identity = torch.eye(right.shape[-1], dtype=right.dtype, device=right.device)
-    beta = right[..., : w.shape[-2], :]
-    step = (w.transpose(-1, -2) @ beta).add_(identity).mul_(total)
-    return step, (constant.transpose(-1, -2) @ right).mul_(total)
+# baddbmm_ on a tensor that is not contiguous would go matrix by matrix, so none is below
+def _scan(
+    initial_state: Tensor, step: Tensor, *, written: Tensor, right: Tensor, total: Tensor
+) -> Float[Tensor, "chunks+1 B H V K"]:
+    """Return the states before every chunk and the last one: S_end = S P + [Uv; V]^T right G."""
+    steps = step.unflatten(0, (-1, initial_state.shape[:2].numel()))
+    states = initial_state.new_empty(len(steps) + 1, *initial_state.shape)
+    states[0] = initial_state
+    torch.bmm(written.mT, right, out=states[1:].flatten(0, 2)).mul_(total)
+    by_chunk = states.flatten(1, 2).unbind(0)
+    for start, end, matrix in zip(by_chunk[:-1], by_chunk[1:], steps.unbind(0), strict=True):
+        end.baddbmm_(start, matrix)
+    return states
 
 
-def _scan(initial_state: Tensor, step: Tensor, added: Tensor) -> Tensor:
-    """Return the states before every chunk and the last one, [B, H, num_chunks + 1, V, K]."""
-    states = [initial_state]
-    for c in range(step.shape[2]):
-        states.append(added[:, :, c] + states[-1] @ step[:, :, c])
-    return torch.stack(states, 2)
+def _reverse_scan(
+    dfinal: Tensor, step: Tensor, *, doutput: Tensor, left: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the gradient at the end of every chunk [G, V, K] and at the start [B, H, V, K]."""
+    steps = step.unflatten(0, (-1, dfinal.shape[:2].numel()))
+    gradients = dfinal.new_empty(len(steps) + 1, *dfinal.shape)
+    gradients[-1] = dfinal
+    torch.bmm(doutput.mT, left, out=gradients[:-1].flatten(0, 2))
+    by_chunk = gradients.flatten(1, 2).unbind(0)[::-1]
+    backwards = steps.mT.unbind(0)[::-1]
+    for end, start, matrix in zip(by_chunk[:-1], by_chunk[1:], backwards, strict=True):
+        start.baddbmm_(end, matrix)
+    return gradients[1:].flatten(0, 2), gradients[0].clone()
 
 
-def _reverse_scan(dfinal: Tensor, step: Tensor, local: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the gradient at the end of every chunk [B, H, num_chunks, V, K] and at the start."""
-    gradient, ends = dfinal, []
-    for c in range(step.shape[2] - 1, -1, -1):
-        ends.append(gradient)
-        gradient = local[:, :, c] + gradient @ step[:, :, c].transpose(-1, -2)
-    return torch.stack(ends[::-1], 2), gradient
-
-
-def _decay_gradient(dleft_left: Tensor, dright_right: Tensor, chunk_size: int) -> Tensor:
-    """Sum what every g scales: suffix sums over the chunk, one row later for At (g', not g)."""
-    at_part, rt_part = dleft_left.split(chunk_size, -2)
-    beta_part, key_part = dright_right.split(chunk_size, -2)
-    inclusive = rt_part - beta_part - key_part
-    rows = torch.cat((at_part, inclusive), -2)
-    sums = torch.cat([_triangle(rows, chunk_size, diagonal) for diagonal in (-1, 0)], 0)
-    return sums.transpose(0, 1) @ rows
+def _decay_gradient(
+    dleft: Tensor, left: Tensor, dright: Tensor, right: Tensor, dlast: Tensor
+) -> Float[Tensor, "G C K"]:
+    """Sum what every g scales over the rows from its own on; for At (g', not g) one row later."""
+    size = left.shape[1] // 2
+    scaled = dleft[:, size:] * left[:, size:]
+    scaled[:, :-1].addcmul_(dleft[:, 1:size], left[:, 1:size])
+    for half in (slice(None, size), slice(size, None)):
+        scaled.addcmul_(dright[:, half], right[:, half], value=-1)
+    return torch.baddbmm(dlast, _triangle(left[:, :size]).mT.expand(len(left), -1, -1), scaled)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import lightning as L
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
@@ -12,6 +12,7 @@ from fseed.config.schema import BudgetConfig, LoggerKind
 from fseed.errors import RunInterrupted, UserError
 from fseed.models.checkpoint_header import weights_fingerprint
 from fseed.models.tokenizer import build_tokenizer
+from fseed.ops.cuda_graphs import CudaGraphRecorder
 from fseed.planned_run import PlannedRun
 from fseed.tasks.loading import TaskData, score_baselines
 from fseed.tasks.registry import get_task
@@ -24,6 +25,7 @@ from fseed.training.callbacks import (
     score_split,
     uniform_loss,
 )
+from fseed.training.captured_step import choose_step
 from fseed.training.checkpoint_file import Start, find_start
 from fseed.training.data_module import RunDataModule, load_examples
 from fseed.training.distributed import ALONE, Ranks
@@ -32,11 +34,11 @@ from fseed.training.evaluation import Evaluator
 from fseed.training.following_log import FollowingLog
 from fseed.training.interrupt import InterruptFlag
 from fseed.training.memory import reset_peak_memory
-from fseed.training.memory_split import Split
+from fseed.training.memory_split import TRAINING, Split
 from fseed.training.module import FutureSeedModule
 from fseed.training.objectives import Learner
 from fseed.training.progress import ShowProgress
-from fseed.training.records import run_device, write_provenance, write_result
+from fseed.training.records import run_device, write_provenance, write_result, write_step
 from fseed.training.run_log import RunLog, due_steps
 from fseed.training.trainer import build_trainer, prepare_torch
 
@@ -80,8 +82,20 @@ class Attempt:
         reset_peak_memory(run_device(self.config))  # the check of the backend does not count
         self.sharding = Sharding(self.config, learner) if sharded else None
         prepare = None if self.sharding is None else self.sharding.apply
-        self.module = FutureSeedModule(self.config, learner, ranks=ranks, prepare=prepare)
-        self.data_module = RunDataModule(self.config, self.data)
+        self.plan = choose_step(
+            self.config,
+            backend=self.backend.name,
+            is_split=any(split.where == TRAINING for split in splits),
+        )
+        self.module = FutureSeedModule(
+            self.config,
+            learner,
+            ranks=ranks,
+            prepare=prepare,
+            plan=self.plan,
+            recorder=CudaGraphRecorder,
+        )
+        self.data_module = RunDataModule(self.config, self.data, is_static=self.plan.is_static)
         self.progress = ShowProgress(
             self.log,
             title=f"{position}  {self.config.task.name} {run.arm} seed {self.config.seed}",
@@ -93,12 +107,20 @@ class Attempt:
     def run_to_end(self) -> None:
         """Train from the last checkpoint to the end of the budget and write ``result.json``."""
         self._open_records()
-        self.trainer.fit(
-            self.module,
-            datamodule=self.data_module,
-            ckpt_path=self.start.path,
-            weights_only=True,
-        )
+        try:
+            self.trainer.fit(
+                self.module,
+                datamodule=self.data_module,
+                ckpt_path=self.start.path,
+                weights_only=True,
+            )
+        finally:
+            self.data_module.close()
+            # also behind an error, which keeps the module alive
+            if self.module.runner is not None:
+                self.module.runner.close()
+        if self.ranks.is_first:
+            write_step(self.run, self._step_facts)
         data = self.data
         if self.config.budget.test:
             self._score_test()
@@ -124,10 +146,18 @@ class Attempt:
                 model=self.module.model,
                 backend=self.backend,
                 start=self.start,
+                step=self._step_facts,
             )
         rows = self.ranks.agree(self.log.rows)
         if isinstance(self.log, FollowingLog):
             self.log.follow(rows)
+
+    @property
+    def _step_facts(self) -> dict[str, Any]:
+        """Return how the steps are done, and counts of what was captured so far."""
+        runner = self.module.runner
+        facts = {} if runner is None else runner.facts()
+        return {"mode": self.plan.mode, "reason": self.plan.reason, **facts}
 
     @property
     def _scored_steps(self) -> Sequence[int]:
@@ -181,19 +211,21 @@ class Attempt:
         budget, num_steps = self.config.budget, self.data_module.num_steps
         saved = due_steps(num_steps, every=budget.checkpoint_every_steps or budget.eval_every_steps)
         path = self.log.checkpoint_path
+        records = RecordSteps(self.log, is_behind=self.plan.is_static)
         evaluate = EvaluateSplit(
             self.log,
             self._build_evaluator("validation"),
+            records=records,
             due=frozenset(self._scored_steps),
             generate_at=generation_steps(budget, num_steps=num_steps),
             max_first_loss=self._max_first_loss(),
         )
         return [
-            RecordSteps(self.log),
+            records,
             self.progress,
             evaluate,
-            SaveCheckpoint(path, due=frozenset(saved)),
-            StopWhenAsked(self.flag, path),
+            SaveCheckpoint(path, records=records, due=frozenset(saved)),
+            StopWhenAsked(self.flag, path, records=records),
         ]
 
     def _build_evaluator(self, split: str) -> Evaluator:

@@ -1,6 +1,9 @@
-"""Batches as tensors: the planned examples of a step, padded on the right."""
+"""Batches as tensors: the planned examples of a step, padded on the right.
 
-from collections.abc import Iterator, Sequence
+On a GPU they are made ready on the host, in a thread of its own, see ``static_batch.py``.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -14,9 +17,16 @@ from fseed.training.sampling import noise_keys
 class StepKeyedBatches:
     """Batch of every optimiser step; iterates from ``start_step`` without an end."""
 
-    def __init__(self, plan: BatchPlan, *, repeat_prompt: bool = False) -> None:
-        """Store the plan; nothing is collated before it is asked for."""
+    def __init__(
+        self,
+        plan: BatchPlan,
+        *,
+        repeat_prompt: bool = False,
+        prepare: Callable[[PromptAnswer], PromptAnswer] | None = None,
+    ) -> None:
+        """Store the plan; nothing is collated before it is asked for, and then ``prepare``d."""
         self.plan, self.repeat_prompt, self.start_step = plan, repeat_prompt, 0
+        self.prepare = prepare
 
     def __iter__(self) -> Iterator[PromptAnswer]:
         """Yield the batches from ``start_step`` on."""
@@ -24,7 +34,8 @@ class StepKeyedBatches:
         while True:
             examples = self.plan.chosen(step)
             keys = noise_keys(examples, seed=self.plan.seed, occasion=f"step {step}")
-            yield collate(examples, repeat_prompt=self.repeat_prompt)._replace(noise_keys=keys)
+            batch = collate(examples, repeat_prompt=self.repeat_prompt)._replace(noise_keys=keys)
+            yield batch if self.prepare is None else self.prepare(batch)
             step += 1
 
 

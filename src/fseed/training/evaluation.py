@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,18 +15,25 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fseed.config.schema import MbppConfig
-from fseed.models.generation import generate
+from fseed.models.captured_decode import Decoder, build_decoder
 from fseed.models.prompt_answer import PromptAnswer, read_prompt
 from fseed.models.retrieval import contrastive_logits
 from fseed.models.rwkv7 import RWKV7
 from fseed.models.tokenizer import Tokenizer
 from fseed.tasks.base import EncodedExample, Objective, ScoreRow, Task
 from fseed.tasks.scoring import Prediction, add_items, pool_metrics, score_prediction
+from fseed.training.answer_scores import (
+    AnswerScores,
+    next_token_losses,
+    read_predictions,
+    score_answers,
+)
 from fseed.training.batch_plan import evaluation_batches
 from fseed.training.batches import collate
 from fseed.training.distributed import ALONE, Ranks
 from fseed.training.objectives import Learner
 from fseed.training.sampling import noise_keys, sample_generators
+from fseed.training.transfer import fetch, move_batch, one_behind
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,7 @@ class Evaluator:
     ranks: Ranks = ALONE
     # holds while scores are taken; where weights are sharded, ``learner`` has none outside of it
     weights: Callable[[], AbstractContextManager[Any]] = nullcontext
+    decoder: Callable[[RWKV7], Decoder] = build_decoder  # for weights that stay as they are
 
     @torch.no_grad()
     def evaluate(self, *, step: int, with_generation: bool) -> Evaluation:
@@ -92,18 +101,22 @@ class Evaluator:
         """
         total = num_tokens = 0.0
         with self.weights():
-            for examples, batch in self._batches():
-                if self.task.objective is Objective.answer:
-                    predictions = self._predict(examples, batch, seeded=False)
-                    total += sum(float(prediction.loss_sum or 0.0) for prediction in predictions)
-                    num_tokens += sum(len(example.answer_ids) for example in examples)
-                else:
-                    with self.autocast():
-                        losses = next_token_losses(self.learner.model, batch)
-                    total += float(losses.sum())
-                    num_tokens += int((batch.prompt_lengths - 1).sum())
+            for loss_sum, num_scored in one_behind(self._start_backbone_losses()):
+                total += loss_sum
+                num_tokens += num_scored
         totals, nums = zip(*self.ranks.gather((total, num_tokens)), strict=True)
         return sum(totals) / sum(nums)
+
+    def _start_backbone_losses(self) -> Iterator[Callable[[], tuple[float, int]]]:
+        """Start every batch of ``backbone_loss``; each call waits for a sum and its tokens."""
+        for examples, batch in self._batches():
+            if self.task.objective is Objective.answer:
+                yield partial(_sum_losses, self._start_answers(examples, batch, seeded=False))
+            else:
+                with self.autocast():
+                    losses = next_token_losses(self.learner.model, batch)
+                num_scored = (batch.prompt_lengths - 1).sum()
+                yield partial(_read_sum, fetch([losses.sum(), num_scored]))
 
     def _batches(self) -> Iterator[tuple[list[EncodedExample], PromptAnswer]]:
         groups = evaluation_batches(self.examples, batch_size=self.batch_size)
@@ -114,34 +127,52 @@ class Evaluator:
             self.before_batch(i, len(groups))
             keys = noise_keys(examples, seed=self.seed, occasion=self.split)
             batch = collate(examples, repeat_prompt=self.repeat_prompt)
-            yield examples, batch._replace(noise_keys=keys).to(device)
+            yield examples, move_batch(batch._replace(noise_keys=keys), device)
 
     def _score_split(self, *, with_generation: bool) -> list[ScoreRow]:
-        rows: list[ScoreRow] = []
         texts: list[list[str]] = []
         scored: list[EncodedExample] = []
-        for examples, batch in self._batches():
-            for example, prediction in zip(examples, self._predict(examples, batch), strict=True):
-                rows.append(
-                    score_prediction(self.task, example, prediction, tokenizer=self.tokenizer)
-                )
-            if with_generation and self.task.score_generation is not None:
-                texts += self._generate(examples, batch)
-            scored += examples
+        generates = with_generation and self.task.score_generation is not None
+        decoder = self.decoder(self.learner.model) if generates else None
+
+        def start() -> Iterator[Callable[[], list[ScoreRow]]]:
+            for examples, batch in self._batches():
+                yield partial(self._read_rows, examples, self._start_answers(examples, batch))
+                if decoder is not None:
+                    texts.extend(self._generate(examples, batch, decoder))
+                scored.extend(examples)
+
+        rows = [row for part in one_behind(start()) for row in part]
         if texts and self.task.score_generation is not None:
             columns = self.task.score_generation(scored, texts, self.scoring)
             for row, found, answers in zip(rows, columns, texts, strict=True):
                 row.update(found, prediction=answers[0])
         return rows
 
-    def _predict(
-        self, examples: Sequence[EncodedExample], batch: PromptAnswer, *, seeded: bool = True
-    ) -> list[Prediction]:
-        with self.autocast():
-            logits = self.learner.model.logits(self.learner.hidden(batch, seeded=seeded))
-        return read_logits(examples, batch, logits.float())
+    def _read_rows(
+        self, examples: Sequence[EncodedExample], predictions: Callable[[], list[Prediction]]
+    ) -> list[ScoreRow]:
+        return [
+            score_prediction(self.task, example, prediction, tokenizer=self.tokenizer)
+            for example, prediction in zip(examples, predictions(), strict=True)
+        ]
 
-    def _generate(self, examples: Sequence[EncodedExample], batch: PromptAnswer) -> list[list[str]]:
+    def _start_answers(
+        self, examples: Sequence[EncodedExample], batch: PromptAnswer, *, seeded: bool = True
+    ) -> Callable[[], list[Prediction]]:
+        """Start to score the answers of a batch; the call that is returned waits for them."""
+        model = self.learner.model
+        with self.autocast():
+            scores = score_answers(
+                model.logits, self.learner.hidden(batch, seeded=seeded), batch,
+                examples=examples, vocab_size=model.shape.vocab_size,
+            )  # fmt: skip
+        fetched = fetch(scores)
+        return lambda: read_predictions(examples, AnswerScores(*fetched()))
+
+    def _generate(
+        self, examples: Sequence[EncodedExample], batch: PromptAnswer, decoder: Decoder
+    ) -> list[list[str]]:
         """Return the texts of each example: the greedy one, then the sampled ones."""
         with self.autocast():
             last, state = read_prompt(
@@ -150,8 +181,8 @@ class Evaluator:
             first = self.learner.model.logits(last)
             rounds = 1 + (self.scoring.num_samples if self.task.executes_code else 0)
             found = [
-                generate(
-                    self.learner.model, state, first,
+                decoder(
+                    state, first,
                     max_new_tokens=self.max_answer_tokens, end_of_text=self.tokenizer.end_of_text,
                     temperature=self.scoring.temperature if sample else 0.0,
                     top_p=self.scoring.top_p,
@@ -195,50 +226,16 @@ def check_rows(rows: Sequence[ScoreRow], *, is_scored: bool, step: int) -> None:
         )
 
 
-def read_logits(
-    examples: Sequence[EncodedExample], batch: PromptAnswer, logits: Tensor
-) -> list[Prediction]:
-    """Return what ``logits`` [B, A, vocab] say about each answer position and unit."""
-    loss_sums = answer_losses(batch, logits).tolist()
-    guesses = logits.argmax(-1).tolist()
-    predictions = []
-    for i, example in enumerate(examples):
-        label_ids, label_scores = _read_labels(example, logits[i])
-        prediction = Prediction(
-            token_ids=guesses[i][: len(example.answer_ids)],
-            label_ids=label_ids,
-            label_scores=label_scores,
-            loss_sum=loss_sums[i],
-        )
-        predictions.append(prediction)
-    return predictions
+def _sum_losses(predictions: Callable[[], list[Prediction]]) -> tuple[float, int]:
+    """Return the loss in nats of the answers of a batch, and how many tokens they have."""
+    found = predictions()
+    total = sum(float(prediction.loss_sum or 0.0) for prediction in found)
+    return total, sum(len(prediction.token_ids) for prediction in found)
 
 
-def answer_losses(batch: PromptAnswer, logits: Tensor) -> Tensor:
-    """Return the loss in nats of each sample's answer, summed over its tokens, [B] float64."""
-    nll = F.cross_entropy(logits.flatten(0, 1), batch.answer.flatten(), reduction="none")
-    return (nll.view_as(batch.answer).double() * batch.answer_mask).sum(1)
-
-
-def next_token_losses(model: RWKV7, batch: PromptAnswer) -> Tensor:
-    """Return the loss in nats of every prompt token but the first, [B, P - 1]; 0 on pads."""
-    hidden = model(batch.prompt, lengths=batch.prompt_lengths).hidden[:, :-1]
-    logits, targets = model.logits(hidden).float(), batch.prompt[:, 1:]
-    losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
-    places = torch.arange(1, batch.prompt.shape[1], device=targets.device)
-    return losses.view_as(targets) * (places < batch.prompt_lengths.unsqueeze(1))
-
-
-def _read_labels(example: EncodedExample, logits: Tensor) -> tuple[list[int], list[float] | None]:
-    """Return the likeliest label of each unit, and of two labels the probability of the last."""
-    if not example.label_ids:
-        return [], None
-    labels = torch.tensor(example.label_ids, device=logits.device)
-    offered = logits[list(example.units)][:, labels]
-    best = labels[offered.argmax(-1)].tolist()
-    if len(example.label_ids) != 2:
-        return best, None
-    return best, offered.softmax(-1)[:, 1].tolist()
+def _read_sum(fetched: Callable[[], list[Tensor]]) -> tuple[float, int]:
+    total, num_tokens = fetched()
+    return float(total), int(num_tokens)
 
 
 def ranking_rows(examples: Sequence[EncodedExample], similarities: Tensor) -> list[ScoreRow]:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from fseed.training.host_memory import give_back_freed_memory
+
 # how a CPU and the libraries of a GPU say it in a plain RuntimeError
 _SAYINGS = (
     "DefaultCPUAllocator",
@@ -71,6 +73,7 @@ def reset_peak_memory(device: torch.device) -> None:
 def free_memory() -> None:
     """Give back what objects without an owner hold, also to other processes on the GPU."""
     gc.collect()  # module, trainer and callbacks of a run refer to each other
+    give_back_freed_memory()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 

@@ -31,11 +31,11 @@ def split_batch(
     num_parts = 1 if size is None else math.ceil(most / size)
     if num_ranks * num_parts == 1:
         return [(batch, 1.0)]
-    own = _cut(slice(0, num_samples), num_ranks)[ranks.rank]
+    own = cut(slice(0, num_samples), num_ranks)[ranks.rank]
     total = int(batch.answer_lengths.sum())
     shortest = 1 if num_ranks == 1 else min(2, batch.answer.shape[1])
     parts: list[tuple[PromptAnswer, float]] = []
-    for rows in _cut(own, num_parts):
+    for rows in cut(own, num_parts):
         if rows.start == rows.stop:  # this rank has a sample less than others: read one for nothing
             parts.append((parts[-1][0], 0.0))
             continue
@@ -61,7 +61,7 @@ def take_samples(batch: PromptAnswer, rows: slice, *, shortest_answer: int = 1) 
     )
 
 
-def _cut(rows: slice, num_parts: int) -> list[slice]:
+def cut(rows: slice, num_parts: int) -> list[slice]:
     """Return consecutive parts as equal as can be; where samples are too few the last are empty."""
     num_samples = rows.stop - rows.start
     if num_samples < num_parts:

@@ -15,6 +15,8 @@ from fseed.models.future_seed import FutureSeed
 from fseed.models.prompt_answer import PromptAnswer, answer_hidden
 from fseed.models.retrieval import Projection, contrastive_logits, embed_texts
 from fseed.models.rwkv7 import RWKV7
+from fseed.models.sharded import is_sharded
+from fseed.ops.linear_cross_entropy import linear_cross_entropy, mean_cross_entropy
 from fseed.tasks.base import Objective
 
 
@@ -45,11 +47,25 @@ class Learner(nn.Module):
             questions, contexts = self.embed(batch)
             targets = torch.arange(len(questions), device=questions.device)
             return F.cross_entropy(contrastive_logits(questions, contexts), targets)
-        mask = batch.answer_mask
         # only rows that predict a true token meet the vocabulary
-        logits = self.model.logits(self.hidden(batch)[mask])
-        precision = torch.promote_types(logits.dtype, torch.float32)
-        return F.cross_entropy(logits.to(precision), batch.answer[mask])
+        hidden = self.hidden(batch)
+        if batch.rows is not None and batch.row_targets is not None:
+            # its derivative adds the pads, whose gradient is 0, to row 0
+            hidden = hidden.flatten(0, 1).index_select(0, batch.rows)
+            targets = batch.row_targets
+        else:
+            mask = batch.answer_mask
+            hidden, targets = hidden[mask], batch.answer[mask]
+        return self._cross_entropy(hidden, targets, batch.num_targets)
+
+    def _cross_entropy(self, hidden: Tensor, targets: Tensor, num_targets: Tensor | None) -> Tensor:
+        weight = self.model.head.weight
+        # FSDP2 gathers the table for a call of its module only: all logits, whatever the backend
+        if is_sharded(weight):
+            return mean_cross_entropy(self.model.logits(hidden), targets, num_targets=num_targets)
+        return linear_cross_entropy(
+            hidden, weight, targets, num_targets=num_targets, backend=self.model.backend
+        )
 
     def hidden(self, batch: PromptAnswer, *, seeded: bool = True) -> Tensor:
         """Return the vectors [B, A, C] that predict the answer tokens.

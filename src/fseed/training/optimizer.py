@@ -3,10 +3,12 @@
 The constant of the control learned_state is a group of its own beside the gates.
 """
 
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from fseed.config.schema import RunConfig
 from fseed.models.future_seed import FutureSeed
@@ -95,15 +97,48 @@ def build_warmup(optimizer: AdamW, *, warmup_steps: int) -> LambdaLR:
     return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / max(warmup_steps, 1)))
 
 
+def keep_rates_on_device(optimizer: AdamW) -> None:
+    """Let AdamW on a GPU read its learning rates there, so that its step can be captured.
+
+    The warm-up fills them from then on. Call it behind the restoring of a checkpoint, which puts
+    plain numbers in their place. The fused kernel is the same for steps that are captured and
+    steps that are not; both read the rate as float32.
+    """
+    for group in optimizer.param_groups:
+        device = group["params"][0].device
+        if device.type == "cuda":
+            group["lr"] = torch.tensor(float(group["lr"]), dtype=torch.float32, device=device)
+            group["capturable"] = True
+
+
+def plain_rates(group: dict[str, Any]) -> dict[str, Any]:
+    """Return a group as a checkpoint keeps it, whatever the device: the rate as a number."""
+    return {**group, "lr": float(group["lr"]), "capturable": False}
+
+
+def current_rate(warmup: LRScheduler) -> float:
+    """Return the learning rate of the first group as ``build_warmup`` left it.
+
+    A rate that the device keeps is worked out again here: reading it would wait for the step.
+    """
+    assert isinstance(warmup, LambdaLR)
+    group = warmup.optimizer.param_groups[0]
+    if not isinstance(group["lr"], Tensor):
+        return group["lr"]
+    return group["initial_lr"] * warmup.lr_lambdas[0](warmup.last_epoch)
+
+
 def clip_gradients(
     module: nn.Module | None, *, max_norm: float, with_children: bool = True
-) -> float:
+) -> Tensor | None:
     """Clip the gradient norm of one module in place and return the norm before; 0 = no clipping.
 
-    The norm is that of whole gradients; where they are sharded, every rank must call this.
+    The norm is that of whole gradients, on their device, None where there is no gradient; where
+    they are sharded, every rank must call this.
     """
-    if module is None:
-        return 0.0
-    parameters = [p for p in module.parameters(recurse=with_children) if p.grad is not None]
+    parameters = [] if module is None else list(module.parameters(recurse=with_children))
+    parameters = [p for p in parameters if p.grad is not None]
+    if not parameters:
+        return None
     bound = max_norm if max_norm > 0 else float("inf")
-    return float(whole(torch.nn.utils.clip_grad_norm_(parameters, bound))) if parameters else 0.0
+    return whole(torch.nn.utils.clip_grad_norm_(parameters, bound))

@@ -11,22 +11,24 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import repeat
 from typing import Any
 
 import lightning as L
 import torch
+from torch.nn import functional as F
 
 from fseed.config.schema import ControlKind, RunConfig, TaskConfig
 from fseed.models.prompt_answer import PromptAnswer, read_prompt
 from fseed.models.tokenizer import build_tokenizer
+from fseed.ops.cuda_graphs import CudaGraphRecorder
 from fseed.planned_run import PlannedRun
 from fseed.tasks.base import Objective
 from fseed.tasks.registry import get_task
+from fseed.training.answer_scores import score_answers
 from fseed.training.attempt import build_trainer, prepare_torch
 from fseed.training.build import build_future_seed, build_model, choose_backend
-from fseed.training.data_module import load_examples
-from fseed.training.evaluation import answer_losses
+from fseed.training.captured_step import StepPlan, choose_step
+from fseed.training.data_module import load_examples, make_ready
 from fseed.training.memory import (
     free_memory,
     is_out_of_memory,
@@ -39,8 +41,9 @@ from fseed.training.module import FutureSeedModule
 from fseed.training.objectives import Learner
 from fseed.training.process_settings import restored_settings
 from fseed.training.records import run_device
+from fseed.training.static_batch import GRAIN, Buckets
 
-NUM_STEPS = 2  # the first one compiles and creates the optimiser's state, the second is timed
+NUM_STEPS = 2  # the first one compiles and creates the optimiser's state, the last is timed
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,8 @@ def _try(config: RunConfig, lengths: TaskConfig, *, configured: RunConfig) -> Pr
 def _fit(config: RunConfig, at_length: RunConfig, measure: "_Measure") -> None:
     prepare_torch(config)
     model = build_model(config)
-    model.use_backend(choose_backend(config, model.shape).name)
+    backend = choose_backend(config, model.shape).name
+    model.use_backend(backend)
     future_seed = build_future_seed(config, model.shape)
     objective = get_task(config.task.name).objective
     learner = Learner(model, future_seed, objective=objective)
@@ -144,18 +148,38 @@ def _fit(config: RunConfig, at_length: RunConfig, measure: "_Measure") -> None:
     measure.learner, measure.num_tokens = learner, learner.count_tokens(longest)
     measure.evaluated = longest_batch(at_length, objective, size=config.budget.eval_batch_size)
     reset_peak_memory(run_device(config))
-    trainer = build_trainer(config, num_steps=NUM_STEPS, callbacks=[measure])
-    trainer.fit(FutureSeedModule(config, learner), train_dataloaders=_SameBatch(longest))
+    plan = choose_step(config, backend=backend)
+    batches = probe_batches(longest, plan)
+    trainer = build_trainer(config, num_steps=len(batches), callbacks=[measure])
+    module = FutureSeedModule(config, learner, plan=plan, recorder=CudaGraphRecorder)
+    trainer.fit(module, train_dataloaders=_Batches(batches))
 
 
-class _SameBatch:
+def probe_batches(longest: PromptAnswer, plan: StepPlan) -> list[PromptAnswer]:
+    """Return the batches of the steps of a probe; the last one is timed.
+
+    Where steps are captured, a step of another shape comes between: a run needs its memory beside
+    what the graphs hold.
+    """
+    if not plan.is_static:
+        return [longest] * NUM_STEPS
+    sizes = longest.prompt.shape[1], longest.answer.shape[1]
+    same = make_ready(longest, buckets=Buckets(*sizes), is_pinned=True)
+    if plan.mode == "eager":
+        return [same] * NUM_STEPS
+    padded = longest._replace(prompt=F.pad(longest.prompt, (0, GRAIN)))
+    wider = make_ready(padded, buckets=Buckets(sizes[0] + GRAIN, sizes[1]), is_pinned=True)
+    return [same, same, wider, same]
+
+
+class _Batches:
     """What Lightning takes for a data loader; a list would mean several loaders."""
 
-    def __init__(self, batch: PromptAnswer) -> None:
-        self.batch = batch
+    def __init__(self, batches: list[PromptAnswer]) -> None:
+        self.batches = batches
 
     def __iter__(self) -> Iterator[PromptAnswer]:
-        return repeat(self.batch)
+        return iter(self.batches)
 
 
 class _Measure(L.Callback):
@@ -188,7 +212,8 @@ def _score(learner: Learner, batch: PromptAnswer) -> None:
     if learner.objective is Objective.retrieval:
         learner.embed(batch)
         return
-    answer_losses(batch, learner.model.logits(learner.hidden(batch)).float())
+    model = learner.model
+    score_answers(model.logits, learner.hidden(batch), batch, vocab_size=model.shape.vocab_size)
     if learner.objective is Objective.answer:
         last, _ = read_prompt(learner.model, batch, future_seed=learner.future_seed)
         learner.model.logits(last)

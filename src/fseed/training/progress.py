@@ -41,7 +41,11 @@ class ShowProgress(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any, **_unused: Any) -> None:
         """Advance by one step."""
-        last = self.run_log.rows[-1]  # RecordSteps runs right before this callback
+        # RecordSteps runs right before this callback; on a GPU it is a step behind
+        rows = reversed(self.run_log.rows)
+        last = next((row for row in rows if row["kind"] == "train"), None)
+        if last is None:
+            return
         numbers = {key: last[key] for key in ("loss", "tokens_per_second")}
         beat("training", step=trainer.global_step, num_steps=self.num_steps, **numbers)
         status = f"loss {last['loss']:.3f}  {last['tokens_per_second']:,.0f} tok/s"

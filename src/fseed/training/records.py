@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -62,13 +63,20 @@ def write_config(run: PlannedRun) -> None:
 
 
 def write_provenance(
-    run: PlannedRun, *, data: TaskData, model: RWKV7, backend: ResolvedBackend, start: Start
+    run: PlannedRun,
+    *,
+    data: TaskData,
+    model: RWKV7,
+    backend: ResolvedBackend,
+    start: Start,
+    step: Mapping[str, Any],
 ) -> None:
     """Write provenance.json: what the run really reads and computes on, and each of its starts."""
     config = run.config
     facts = {
         "device": describe_device(config),
         "wkv_backend": asdict(backend),
+        "step": dict(step),
         "data": {
             "source": config.data.source.value,
             "counts": {split: len(examples) for split, examples in data.splits.items()},
@@ -87,10 +95,19 @@ def write_provenance(
     attempt = {key: provenance[key] for key in ATTEMPT_KEYS}
     attempt |= _sizes(config) | {
         "from_step": max(start.step, 0),
+        "step": dict(step),
         "worker": worker_facts(),
         "damaged_checkpoints": list(start.damaged),
     }
     write_json_atomic(run.run_dir / PROVENANCE_FILE, provenance | {"attempts": [*earlier, attempt]})
+
+
+def write_step(run: PlannedRun, step: Mapping[str, Any]) -> None:
+    """Tell in provenance.json how the steps of this attempt were done, now that they are."""
+    provenance = read_run(run.run_dir).provenance
+    *earlier, last = provenance["attempts"]
+    told = {"step": dict(step), "attempts": [*earlier, last | {"step": dict(step)}]}
+    write_json_atomic(run.run_dir / PROVENANCE_FILE, provenance | told)
 
 
 def write_result(

@@ -1,6 +1,7 @@
 """Lightning's trainer of a run, and torch as a run needs it."""
 
 import logging
+import os
 import warnings
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from fseed.errors import UserError
 from fseed.training.checkpoint_file import SealedCheckpointIO
 from fseed.training.distributed import ALONE, RankEnvironment, Ranks
 from fseed.training.distributed_strategy import build_strategy
+from fseed.training.host_memory import keep_freed_memory
 
 
 def build_trainer(
@@ -58,6 +60,11 @@ def prepare_torch(config: RunConfig, *, ranks: Ranks = ALONE) -> None:
             raise UserError(
                 f"trainer.devices={ranks.world}, torch finds {found} GPU(s); lower trainer.devices"
             )
+        # PyTorch reads it once, at the first product of a process, which the check of the kernels
+        # does before Lightning sets it: every product of the deterministic run would be refused
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    else:
+        keep_freed_memory()
     # deterministic mode would fill every new tensor with NaN first, one more pass over memory each;
     # that no kernel leaves an element unwritten is tested on poisoned memory (tests/kernels)
     deterministic: Any = torch.utils.deterministic  # its attribute is a property of the module

@@ -16,6 +16,7 @@ from fseed.config.rules.training import (
     check_budget,
     check_devices,
     check_micro_batch,
+    check_step,
     smallest_part,
 )
 from fseed.config.schema import RunConfig
@@ -47,6 +48,7 @@ def check_values(config: RunConfig) -> None:
     check_micro_batch(config)
     check_devices(config)
     check_backend(config)
+    check_step(config)
     check_logger(config)
 
 

@@ -10,6 +10,7 @@ from fseed.config.schema import (
     ParallelStrategy,
     Precision,
     RunConfig,
+    StepMode,
 )
 from fseed.errors import UserError
 
@@ -76,6 +77,28 @@ def check_devices(config: RunConfig) -> None:
         raise UserError(
             "control=shuffled_state takes the state of another sample of the batch, and states "
             f"never leave a device: trainer.devices={trainer.devices} must be 1"
+        )
+
+
+def check_step(config: RunConfig) -> None:
+    """Raise UserError for steps as CUDA graphs where none can be captured."""
+    trainer = config.trainer
+    if trainer.step is not StepMode.graph:
+        return
+    if trainer.accelerator is not Accelerator.gpu:
+        raise UserError("trainer.step=graph needs a GPU; choose trainer=bf16, or use auto")
+    if trainer.wkv_backend in (Backend.chunked, Backend.reference):
+        raise UserError(
+            f"trainer.step=graph needs kernels, trainer.wkv_backend={trainer.wkv_backend.value}; "
+            "use wkv_backend=auto, or step=auto"
+        )
+    if trainer.devices > 1:
+        raise UserError(
+            f"trainer.step=graph is for one device, trainer.devices={trainer.devices}; use auto"
+        )
+    if config.control.kind is ControlKind.random_state:
+        raise UserError(
+            "trainer.step=graph: control=random_state draws its noise on the host; use auto"
         )
 
 

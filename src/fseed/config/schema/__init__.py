@@ -41,6 +41,7 @@ from fseed.config.schema.training import (
     OptimConfig,
     ParallelStrategy,
     Precision,
+    StepMode,
     TrainerConfig,
 )
 
@@ -71,6 +72,7 @@ __all__ = [
     "ScheduleKind",
     "SourceKind",
     "StageRule",
+    "StepMode",
     "SweepConfig",
     "TaskConfig",
     "TokenizerKind",

@@ -30,6 +30,14 @@ class Backend(Enum):
     reference = "reference"
 
 
+class StepMode(Enum):
+    """How the work of an optimiser step reaches a GPU; the digits are the same."""
+
+    auto = "auto"  # graph where it can be captured, else eager; the records tell which and why
+    eager = "eager"  # kernel by kernel
+    graph = "graph"  # one CUDA graph for each shape of a batch
+
+
 class ParallelStrategy(Enum):
     """How several devices share a run."""
 
@@ -75,6 +83,7 @@ class TrainerConfig:
     accelerator: Accelerator = Accelerator.cpu
     precision: Precision = Precision.float32
     wkv_backend: Backend = Backend.auto
+    step: StepMode = StepMode.auto
     micro_batch_size: int | None = None  # examples a backward pass; null: the device's whole share
     devices: int = 1  # of this machine, that share each batch of a run
     strategy: ParallelStrategy = ParallelStrategy.auto

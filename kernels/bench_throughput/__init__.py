@@ -1,0 +1,1 @@
+"""Times whole training steps: this trainer, flash-linear-attention's model, nothing fused."""
