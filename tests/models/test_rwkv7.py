@@ -30,6 +30,38 @@ def test_lengths_zero_leave_the_state_untouched():
         assert torch.equal(getattr(out.state, name)[:, 0], getattr(start, name)[:, 0])
 
 
+@pytest.mark.parametrize("lengths", [[11, 11], [2, 7], [1, 2], [0, 11], None])
+@pytest.mark.parametrize("backend", ["chunked", "reference"])
+def test_the_last_token_alone_is_that_of_the_whole_text(lengths, backend):
+    model = build_random_model()
+    model.use_backend(backend)
+    start, counted = model(TOKENS).state, None if lengths is None else torch.tensor(lengths)
+    whole = model(TOKENS, lengths=counted, state=start)
+    last = model(TOKENS, lengths=counted, state=start, only_last=True)
+    true = [row for row in range(2) if lengths is None or lengths[row] > 0]
+    ends = [10 if lengths is None else lengths[row] - 1 for row in true]
+    expected = whole.hidden[true, ends]
+    torch.testing.assert_close(last.hidden[true, 0], expected)
+    for name in ("att_shift", "wkv", "ffn_shift"):
+        torch.testing.assert_close(getattr(last.state, name), getattr(whole.state, name))
+    found, correct = (
+        torch.autograd.grad(
+            hidden.square().sum() + state.wkv.square().sum() + state.ffn_shift.square().sum(),
+            list(model.parameters()),
+            materialize_grads=True,
+            retain_graph=True,
+        )
+        for hidden, state in ((last.hidden[true, 0], last.state), (expected, whole.state))
+    )
+    torch.testing.assert_close(found, correct)
+
+
+def test_the_last_of_one_token():
+    model = build_random_model()
+    one = TOKENS[:, :1]
+    torch.testing.assert_close(model(one, only_last=True).hidden, model(one).hidden)
+
+
 def test_backends_agree():
     model, reference = build_random_model(), RWKV7(SMALL).double()
     reference.load_state_dict(model.state_dict())

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from fseed.models.shape import RWKV7Shape
+from fseed.models.text_end import TextEnd
 from fseed.ops.carried_state import CarriedState
 from fseed.ops.mix_output import mix_output
 from fseed.ops.relu_squared import relu_squared
@@ -56,14 +57,17 @@ class TimeMix(nn.Module):
         carried: CarriedState | None,
         v_first: Float[Tensor, "B T C"] | None,
         lengths: Int[Tensor, " B"] | None,
+        end: TextEnd | None,
     ) -> tuple[Tensor, Tensor, WKV7Output, Tensor]:
-        """Return the output [B, T, C], the next shift vector, the recurrence and v_first."""
+        """Return the output, the next shift vector, the recurrence and v_first.
+
+        The output is [B, T, C]; with ``end`` it is that of the last tokens alone, [B, E, C].
+        """
         mixes = (self.x_r, self.x_w, self.x_k, self.x_v, self.x_a, self.x_g)
         (xr, xw, xk, xv, xa, xg), next_previous = norm_shift_mix(
             x, norm, previous, lengths, torch.cat(mixes).flatten(1), backend=self.backend
         )
         r, projections = self.receptance(xr), self._project(xw, xk, xv, xa, v_first)
-        g = torch.sigmoid(xg @ self.g1) @ self.g2
         inputs = wkv7_inputs(
             projections, self._vectors(), num_heads=self.num_heads, backend=self.backend
         )
@@ -75,10 +79,11 @@ class TimeMix(nn.Module):
             lengths=lengths,
             backend=self.backend,
         )
-        out = mix_output(
-            recurrence.y, r=r, k=inputs.k, v=inputs.v, g=g, r_k=self.r_k, norm=self.ln_x,
-            backend=self.backend,
-        )  # fmt: skip
+        y, k, v = recurrence.y, inputs.k, inputs.v
+        if end is not None:
+            y, r, k, v, xg = (end.of(part) for part in (y, r, k, v, xg))
+        g = torch.sigmoid(xg @ self.g1) @ self.g2
+        out = mix_output(y, r=r, k=k, v=v, g=g, r_k=self.r_k, norm=self.ln_x, backend=self.backend)
         v_first = projections.v if v_first is None else v_first
         return self.output(out), next_previous, recurrence, v_first
 
@@ -139,7 +144,7 @@ class ChannelMix(nn.Module):
 class BlockOutput(NamedTuple):
     """What one layer hands on: to the next one, to the state of the text, to Future-Seed."""
 
-    x: Float[Tensor, "B T C"]
+    x: Float[Tensor, "B T C"]  # the last tokens alone, [B, E, C], where no more was wanted
     v_first: Float[Tensor, "B T C"]
     att_shift: Float[Tensor, "B C"]  # ln1 output of the last true token
     final_state: Float[Tensor, "B H V K"]
@@ -176,9 +181,14 @@ class Block(nn.Module):
         carried: CarriedState | None,
         v_first: Float[Tensor, "B T C"] | None,
         lengths: Int[Tensor, " B"] | None,
+        end: TextEnd | None = None,
     ) -> BlockOutput:
-        """Read T tokens; the shifts are the normed vectors before the first of them."""
-        given = (x, att_shift, initial_state, ffn_shift, carried, v_first, lengths)
+        """Read T tokens; the shifts are the normed vectors before the first of them.
+
+        The topmost layer of a text of which only the end is wanted takes that as ``end``: its
+        states are those of the whole text, its output that of the last tokens.
+        """
+        given = (x, att_shift, initial_state, ffn_shift, carried, v_first, lengths, end)
         if not (self.recompute and torch.is_grad_enabled()):
             return self._compute(*given)
         # nothing in a layer draws random numbers, so there is no generator to restore
@@ -195,12 +205,15 @@ class Block(nn.Module):
         carried: CarriedState | None,
         v_first: Tensor | None,
         lengths: Tensor | None,
+        end: TextEnd | None,
     ) -> BlockOutput:
         x = self.ln0(x) if hasattr(self, "ln0") else x
         out, att_shift, recurrence, first = self.att(
             x, norm=self.ln1, previous=att_shift, initial_state=initial_state, carried=carried,
-            v_first=v_first, lengths=lengths,
+            v_first=v_first, lengths=lengths, end=end,
         )  # fmt: skip
+        if end is not None:
+            x, lengths = end.of(x), end.lengths
         x = x + out
         out, ffn_shift = self.ffn(x, norm=self.ln2, previous=ffn_shift, lengths=lengths)
         return BlockOutput(

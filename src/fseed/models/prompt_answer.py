@@ -64,9 +64,9 @@ def read_prompt(
         lengths=batch.prompt_lengths,
         future_seed=future_seed,
         noise_keys=batch.noise_keys,
+        only_last=True,
     )
-    rows = torch.arange(batch.prompt.shape[0], device=batch.prompt.device)
-    return out.hidden[rows, batch.prompt_lengths - 1], out.state
+    return out.hidden[:, 0], out.state
 
 
 def answer_hidden(

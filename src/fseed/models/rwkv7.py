@@ -16,6 +16,7 @@ from fseed.models.future_seed import FutureSeed
 from fseed.models.layers import Block, BlockOutput
 from fseed.models.shape import RWKV7Shape
 from fseed.models.sharded import is_sharded
+from fseed.models.text_end import TextEnd
 from fseed.ops.embed_tokens import embed_tokens
 from fseed.ops.wkv7 import check_backend
 
@@ -33,7 +34,7 @@ class ModelState:
 class ModelOutput:
     """Hidden vectors after ln_out and the state behind the last true token."""
 
-    hidden: Float[Tensor, "B T C"]
+    hidden: Float[Tensor, "B T C"]  # the last true tokens alone, [B, 1, C], with only_last
     state: ModelState
 
 
@@ -58,6 +59,7 @@ class RWKV7(nn.Module):
         future_seed: FutureSeed | None = None,
         added: Float[Tensor, "B T C"] | None = None,
         noise_keys: Sequence[int] | None = None,
+        only_last: bool = False,
     ) -> ModelOutput:
         """Read T tokens from ``state`` (zero at the start of a text).
 
@@ -65,9 +67,11 @@ class RWKV7(nn.Module):
         ``future_seed`` each seeded layer starts from the final state of the layer below, added to
         its part of ``state`` (the controls differ, see ``controls.py``; random_state takes
         ``noise_keys``, one a sample). ``added`` is added to the token embeddings. The hidden
-        vectors on pads mean nothing.
+        vectors on pads mean nothing. ``only_last`` spares the topmost layer what the hidden vector
+        of the last true token and the states do not need.
         """
         lengths = None if lengths is None else lengths.to(torch.int32)
+        end = TextEnd.find(lengths, tokens=tokens) if only_last else None
         state = self.zero_state(tokens.shape[0]) if state is None else state
         own = None
         if future_seed is not None and future_seed.reads_twice:
@@ -91,13 +95,15 @@ class RWKV7(nn.Module):
                 att_shift=state.att_shift[i], initial_state=state.wkv[i],
                 ffn_shift=state.ffn_shift[i], carried=carried,
                 v_first=None if below is None else below.v_first, lengths=lengths,
+                end=end if i == self.shape.num_layers - 1 else None,
             )  # fmt: skip
             shifts = (_at_least_float32(out.att_shift), _at_least_float32(out.ffn_shift))
             finals.append((shifts[0], out.final_state, shifts[1]))
             below = out
         assert below is not None
+        x = below.x if end is None else _last_true(below.x, end.lengths).unsqueeze(1)
         att_shifts, wkvs, ffn_shifts = (torch.stack(parts) for parts in zip(*finals, strict=True))
-        return ModelOutput(self.ln_out(below.x), ModelState(att_shifts, wkvs, ffn_shifts))
+        return ModelOutput(self.ln_out(x), ModelState(att_shifts, wkvs, ffn_shifts))
 
     def _embed(self, tokens: Tensor) -> Float[Tensor, "B T C"]:
         weight = self.emb.weight
@@ -117,7 +123,7 @@ class RWKV7(nn.Module):
     ) -> Float[Tensor, "L B H V K"]:
         """Read the text once without Future-Seed: the first pass of the control same_layer."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and with_graph):
-            own = self(tokens, lengths=lengths, state=state, added=added).state.wkv
+            own = self(tokens, lengths=lengths, state=state, added=added, only_last=True).state.wkv
         if not with_graph:
             # up to torch 2.9 at least, autocast would use weights cast here, without a graph, again
             torch.clear_autocast_cache()
