@@ -39,7 +39,7 @@ from bench_throughput.jobs import (  # noqa: E402
 from bench_throughput.processes import Workers, describe_machine  # noqa: E402
 from bench_throughput.rows import merge_rows, read_rows  # noqa: E402
 
-CURVE_TRAINERS = ("ours", "ours_fs", "fla", "unfused")
+CURVE_TRAINERS = ("ours", "ours_fs", "fla_bf16", "unfused")
 PROFILED_STEPS = 3
 
 
@@ -77,7 +77,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--profile", action="store_true", help="one step by part, each of --shapes")
     add("--memory", action="store_true", help="with and without activation checkpointing")
     add("--detail-shapes", help="shapes of --profile and --memory; default: --shapes")
-    add("--curves", action="store_true", help="losses of the trainers at --curve-shape")
+    add("--curves", action="store_true", help="losses of those of --trainers that are drawn")
     add("--curve-shape", type=parse_shape, default=Shape(8, 512), help="BxL")
     add("--curve-steps", type=int, default=200)
     add("--projection", action="store_true", help="GPU minutes of a search; needs shapes 2xL")
@@ -148,7 +148,8 @@ def plan_jobs(options: argparse.Namespace) -> list[Job]:
         jobs += memory_jobs(options.detail, **sizes)
     if options.curves:
         steps = {"steps": options.curve_steps, "warm_up": options.warm_up}
-        curves = comparison_jobs(CURVE_TRAINERS, [options.curve_shape], **steps)
+        drawn = [name for name in CURVE_TRAINERS if name in (options.names or CURVE_TRAINERS)]
+        curves = comparison_jobs(drawn, [options.curve_shape], **steps)
         jobs += renamed([job for job in curves if job.purpose == "compare"], "curves")
     if options.projection:
         jobs += score_jobs(options.chosen, steps=5, warm_up=2)
