@@ -89,7 +89,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--ragged", type=float, default=0.0, help="by what share lengths fall below L at most")
     add("--seconds-per-shape", type=float, default=20, help="of a plain loop, behind its warm-up")
     add("--worker-seconds", type=float, default=300, help="limit of each worker")
-    add("--compile-seconds", type=float, default=90, help="limit of compiling FLA's kernels ahead")
+    add("--compile-seconds", type=float, default=200, help="limit of compiling FLA's kernels ahead")
     add("--total-seconds", type=float, default=560, help="no worker runs beyond it")
     add("--smoke", action="store_true", help="everything on the CPU with the nano model, a minute")
     add("--merge", type=Path, nargs="+", help="throughput.jsonl of several commands: one report")
@@ -158,6 +158,8 @@ def plan_jobs(options: argparse.Namespace) -> list[Job]:
 
 def run_inside(options: argparse.Namespace) -> int:
     """Be a worker process."""
+    import torch
+
     from bench_throughput.worker import run_jobs
     from bench_throughput.workload import Setting, prepare
 
@@ -169,8 +171,9 @@ def run_inside(options: argparse.Namespace) -> int:
     if options.compile_fla is not None:
         from bench_throughput.fla_tuning import compile_fla
 
-        shard, shards = map(int, options.compile_fla.split("/"))
-        compile_fla(setting, shard=shard, shards=shards)
+        dtype, place = options.compile_fla.split(":")
+        shard, shards = map(int, place.split("/"))
+        compile_fla(setting, dtype=getattr(torch, dtype), shard=shard, shards=shards)
         return 0
     run_jobs(
         setting,

@@ -14,7 +14,7 @@ from fseed.models.checkpoint import empty_model
 from fseed.models.initialization import initialize
 from fseed.models.rwkv7 import RWKV7
 
-TOKENS = (2, 256)  # of the batch that every kernel is compiled on
+BATCHES = ((2, 256), (2, 1024))  # compiled on; beyond 512 tokens some kernels are others
 
 
 def tune_quickly() -> None:
@@ -23,8 +23,11 @@ def tune_quickly() -> None:
     leave_out_wide_configs()
 
 
-def compile_fla(setting: Setting, *, shard: int, shards: int) -> None:
-    """Compile every ``shards``-th configuration of the kernels that a training step launches."""
+def compile_fla(setting: Setting, *, dtype: torch.dtype, shard: int, shards: int) -> None:
+    """Compile every ``shards``-th configuration of the kernels that a training step launches.
+
+    ``dtype``: of the weights; what is float32 is computed under bf16 autocast.
+    """
     leave_out_wide_configs()
     compile_shard(shard, shards)
     # two layers: the first one and the others differ
@@ -33,9 +36,9 @@ def compile_fla(setting: Setting, *, shard: int, shards: int) -> None:
     model = initialize(RWKV7(shape), generator=generator)
     start_like_trained(model, generator=generator)
     model = model.cuda()
-    ids = torch.randint(shape.vocab_size, TOKENS, generator=generator).cuda()
-    for dtype in (torch.bfloat16, torch.float32):
-        theirs = build_fla(model, fused_loss=True).to(dtype)
+    theirs = build_fla(model, fused_loss=True).to(dtype)
+    for size in BATCHES:
+        ids = torch.randint(shape.vocab_size, size, generator=generator).cuda()
         with torch.autocast("cuda", torch.bfloat16, enabled=dtype == torch.float32):
             loss = theirs(ids, labels=ids).loss
         loss.backward()

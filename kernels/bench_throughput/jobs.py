@@ -52,6 +52,11 @@ class Trainer:
     module: str | None = None  # what has to be importable
     environment: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def dtype(self) -> str:
+        """Return the dtype of the weights that it computes with, by torch's name."""
+        return "bfloat16" if self.bf16_weights else "float32"
+
 
 _FLA = {"module": "fla.models", "environment": {"FLA_TILELANG": "0"}}
 TRAINERS = (

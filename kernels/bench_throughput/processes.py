@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bench.__main__ import read_commit, stop, wait
-from bench_throughput.jobs import Job, find_trainer, why_absent, write_jobs
+from bench_throughput.jobs import Job, Trainer, find_trainer, why_absent, write_jobs
 from bench_throughput.rows import Row, job_row, read_rows
 
 HERE = Path(__file__).resolve().parent
@@ -39,7 +39,7 @@ class Workers:
         self.deadline = time.monotonic() + options.total_seconds
         self.rows: list[Row] = []
         self.started: list[subprocess.Popen[bytes]] = []
-        self.is_fla_compiled = False
+        self.compiled_dtypes: set[str] = set()
 
     def run(self, jobs: Sequence[Job]) -> int:
         """Do all jobs, print the report and return the exit status."""
@@ -79,8 +79,8 @@ class Workers:
         if absent is not None:
             self.rows += [job_row(job, "skipped", reason=absent) for job in jobs]
             return
-        if trainer.kind == "fla" and not self.is_fla_compiled:
-            self._compile_fla()
+        if trainer.kind == "fla" and trainer.dtype not in self.compiled_dtypes:
+            self._compile_fla(trainer)
         while jobs:
             limit = min(self.options.worker_seconds, self._left())
             if limit < 1:
@@ -91,21 +91,22 @@ class Workers:
             jobs = jobs[done:]
             self.report(self.options.output, self.rows, machine=self.machine)
 
-    def _compile_fla(self) -> None:
-        """Compile FLA's kernels on all cores; nothing is timed meanwhile."""
-        self.is_fla_compiled, shards = True, os.cpu_count() or 2
+    def _compile_fla(self, trainer: Trainer) -> None:
+        """Compile FLA's kernels for weights of a dtype on all cores; nothing is timed meanwhile."""
+        self.compiled_dtypes.add(trainer.dtype)
+        shards = os.cpu_count() or 2
         limit, began = min(self.options.compile_seconds, self._left()), time.monotonic()
         processes = [
             self._start(
-                *("--compile-fla", f"{i}/{shards}"),
+                *("--compile-fla", f"{trainer.dtype}:{i}/{shards}"),
                 log="compile-fla",
-                environment=find_trainer("fla").environment,
+                environment=trainer.environment,
             )
             for i in range(shards)
         ]
         for process in processes:
             wait(process, max(0.0, limit - (time.monotonic() - began)))
-        print(f"FLA compiled ahead: {time.monotonic() - began:.0f} s", flush=True)
+        print(f"FLA compiled ahead, {trainer.dtype}: {time.monotonic() - began:.0f} s", flush=True)
 
     def _run_worker(self, name: str, jobs: list[Job], limit: float) -> int:
         """Run a process for ``jobs`` and return how many of them are settled."""

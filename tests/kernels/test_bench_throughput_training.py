@@ -259,6 +259,7 @@ def test_parts_of_a_step_add_up():
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_command_on_a_gpu(tmp_path):
     words = ["--model", "nano", "--shapes", "2x128,8x128", "--steps", "8", "--warm-up", "3"]
     words += ["--trainers", "ours,ours_fs,unfused", "--profile", "--memory"]
