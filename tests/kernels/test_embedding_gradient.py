@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fseed_kernels.neighbours import embedding_gradient
 from fseed_kernels.reference import relative_error
+from tests.kernels.poison import poisoned_memory
 
 RUN = embedding_gradient.RUN
 
@@ -18,9 +19,8 @@ if torch.cuda.is_available():
 @pytest.fixture(autouse=True)
 def poisoned() -> Iterator[None]:
     """torch.empty gives NaN: an element that is left unwritten shows."""
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
+    with poisoned_memory():
+        yield
 
 
 def check(tokens: Tensor, *, num_ids: int, width: int = 16) -> Tensor:

@@ -18,6 +18,7 @@ from tests.kernels.neighbour_forms import (
     build_relu_squared,
     build_wkv7_inputs,
 )
+from tests.kernels.poison import poisoned_memory
 from tests.kernels.problems import errors
 
 LIMIT = 2e-6
@@ -30,9 +31,8 @@ if torch.cuda.is_available():
 @pytest.fixture(autouse=True)
 def poisoned() -> Iterator[None]:
     """torch.empty gives NaN: an element that is left unwritten shows."""
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
+    with poisoned_memory():
+        yield
 
 
 def check(neighbour: Neighbour) -> None:

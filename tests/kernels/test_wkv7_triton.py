@@ -3,11 +3,8 @@
 Precision only chooses the chunk there: 64 tokens for "bf16" with head size 64, 16 for "high".
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import product
-from typing import Any
 
 import pytest
 import torch
@@ -16,6 +13,7 @@ from torch import Tensor
 from fseed_kernels.problem import Carried, Inputs
 from fseed_kernels.self_check import run
 from fseed_kernels.wkv7_triton import launch, sizes
+from tests.kernels.poison import poisoned_memory
 from tests.kernels.problems import Problem, build_problem, errors, reference, relative_error
 
 pytestmark = pytest.mark.skipif(
@@ -52,21 +50,6 @@ def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor], *names: 
     for name in names or expected:
         if expected[name] is not None:
             torch.testing.assert_close(found[name], expected[name], rtol=0, atol=0, msg=name)
-
-
-@contextmanager
-def poisoned_memory() -> Iterator[None]:
-    """Let torch.empty return NaN."""
-    deterministic: Any = torch.utils.deterministic  # its attribute is a property of the module
-    before = deterministic.fill_uninitialized_memory  # a run in this process may have set it
-    deterministic.fill_uninitialized_memory = True
-    torch.use_deterministic_algorithms(mode=True)
-    try:
-        assert torch.empty(3).isnan().all()
-        yield
-    finally:
-        torch.use_deterministic_algorithms(mode=False)
-        deterministic.fill_uninitialized_memory = before
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.torch_version import TorchVersion
 
 from fseed.errors import UserError
 from fseed.ops import kernel_backends
@@ -85,6 +86,15 @@ def test_a_model_on_kernels_without_a_gpu_is_refused_in_one_line(monkeypatch):
     monkeypatch.setattr(kernel_backends, "_is_interpreting", lambda: False)
     with pytest.raises(KernelUnavailable, match="need a CUDA device, the tensors are on cpu"):
         require_kernels(CPU)
+
+
+def test_a_torch_that_is_too_old_runs_the_plain_backend(verdicts, monkeypatch):
+    monkeypatch.setattr(torch, "__version__", TorchVersion("2.7.1+cu128"))
+    resolved = resolve_backend("auto", device=GPU, **CALL)
+    assert resolved.name == "chunked"
+    assert "need torch 2.8 or newer, this is 2.7.1" in resolved.refused[0]
+    with pytest.raises(UserError, match=r"=cuda: the kernels need torch 2\.8 or newer"):
+        resolve_backend("cuda", device=GPU, **CALL)
 
 
 def test_auto_on_a_cpu_is_the_plain_backend(verdicts):

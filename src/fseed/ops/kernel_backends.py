@@ -15,6 +15,7 @@ from fseed_kernels.launchers import Launcher, device_problem, load_launcher
 from fseed_kernels.self_check import Verdict, approve, check_neighbours, checked_sizes
 
 AUTO, PLAIN = "auto", "chunked"  # PLAIN runs on every device
+OLDEST_TORCH = "2.8"  # the first with products of bf16 that add to float32
 _approved: dict[tuple[str, torch.device, str, int, int, int], Launcher] = {}
 _variants: dict[tuple[str, torch.device, str, int], str] = {}  # of what was approved last
 _logger = logging.getLogger(__name__)
@@ -80,6 +81,10 @@ def _fastest(call: dict, num_heads: int, batch_size: int) -> ResolvedBackend:
 
 def _approve_all(name: str, call: dict, num_heads: int, batch_size: int) -> ResolvedBackend:
     """Check every choice of sizes that batches of up to ``batch_size`` make, and the neighbours."""
+    if torch.__version__ < OLDEST_TORCH:
+        raise KernelUnavailable(
+            f"the kernels need torch {OLDEST_TORCH} or newer, this is {torch.__version__}"
+        )
     width = num_heads * call["head_size"]
     sizes = checked_sizes(batch_size, num_heads)
     with ThreadPoolExecutor(1) as pool:  # both compile, which takes most of their time
