@@ -12,6 +12,7 @@ from fseed.training.optimizer import (
     current_rate,
     keep_rates_on_device,
     plain_rates,
+    plain_warmup,
 )
 from tests.training.build import tiny_config
 
@@ -122,3 +123,12 @@ def test_rates_that_a_device_keeps_follow_the_warm_up():
     kept = plain_rates(optimizer.param_groups[0])
     assert isinstance(kept["lr"], float)
     assert kept["capturable"] is False
+
+
+def test_a_checkpoint_keeps_the_last_rates_as_numbers():
+    optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=torch.tensor(0.25))
+    warmup = build_warmup(optimizer, warmup_steps=2)
+    kept = plain_warmup(warmup.state_dict())
+    assert kept["_last_lr"] == [0.125]
+    assert not isinstance(kept["_last_lr"][0], torch.Tensor)
+    assert set(kept) == set(warmup.state_dict())

@@ -25,6 +25,7 @@ from fseed.training.optimizer import (
     freeze_gates,
     keep_rates_on_device,
     plain_rates,
+    plain_warmup,
 )
 from fseed.training.static_batch import static_parts
 
@@ -243,6 +244,8 @@ class FutureSeedModule(L.LightningModule):
                 ],
             }
         ]
+        warmups = checkpoint["lr_schedulers"]
+        checkpoint["lr_schedulers"] = [plain_warmup(warmup) for warmup in warmups]
 
     def configure_gradient_clipping(
         self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any

@@ -116,6 +116,11 @@ def plain_rates(group: dict[str, Any]) -> dict[str, Any]:
     return {**group, "lr": float(group["lr"]), "capturable": False}
 
 
+def plain_warmup(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the state of the warm-up as a checkpoint keeps it: the last rates as numbers."""
+    return {**state, "_last_lr": [float(rate) for rate in state["_last_lr"]]}
+
+
 def current_rate(warmup: LRScheduler) -> float:
     """Return the learning rate of the first group as ``build_warmup`` left it.
 
