@@ -7,8 +7,8 @@ from torch.nn import functional as F
 
 from fseed.models.prompt_answer import answer_hidden
 from fseed.ops.mix_output import mix_output
-from fseed.ops.relu_squared import relu_squared
-from fseed.ops.token_mix import norm_shift_mix
+from fseed.ops.relu_squared import project_relu_squared
+from fseed.ops.token_mix import Weight, norm_shift_mix, norm_shift_project
 from fseed.ops.wkv7 import wkv7
 from fseed.ops.wkv7_inputs import InputVectors, Projections, wkv7_inputs
 from tests.models.build import build_batch, build_future_seed, build_random_model
@@ -51,6 +51,66 @@ def test_shift_and_mix(lengths: list[int] | None, num_mixes: int):
         return outputs_and_gradients((*outs, last), [x, previous, mixes])
 
     assert_same(run("chunked"), run("reference"))
+
+
+@pytest.mark.parametrize("lengths", [None, [7, 3, 0]])
+@pytest.mark.parametrize("sizes", [[[5]], [[5], [C, 3], []], [[], [2, 3, 4]]])
+def test_shift_mix_and_project(lengths: list[int] | None, sizes: list[list[int]]):
+    x, previous, mixes = (
+        normal(B, T, C, seed=0), normal(B, C, seed=1), normal(len(sizes), C, seed=2),
+    )  # fmt: skip
+    weights = [
+        [
+            # odd sizes as nn.Linear keeps them
+            Weight(normal(size, C, seed=3 + size)) if size % 2
+            else Weight(normal(C, size, seed=3 + size), is_linear=False)
+            for size in own
+        ]
+        for own in sizes
+    ]  # fmt: skip
+    norm = nn.LayerNorm(C).double()
+    true = None if lengths is None else torch.tensor(lengths, dtype=torch.int32)
+    leaves = [
+        x,
+        previous,
+        mixes,
+        norm.weight,
+        *(weight.matrix for own in weights for weight in own),
+    ]
+
+    def run(backend: str) -> list[Tensor]:
+        outs, last = norm_shift_project(x, norm, previous, true, mixes, weights, backend=backend)
+        assert len(outs) == sum(max(len(own), 1) for own in sizes)
+        return outputs_and_gradients((*outs, last), leaves)
+
+    assert_same(run("chunked"), run("reference"))
+
+
+def test_projections_under_autocast_are_those_of_the_formula():
+    x, previous, mixes = (
+        normal(*size, seed=i).detach().float().requires_grad_()
+        for i, size in enumerate(((B, T, C), (B, C), (1, C)))
+    )
+    first, second = (
+        normal(size, C, seed=size).detach().float().requires_grad_() for size in (5, 3)
+    )
+    weights = [[Weight(first), Weight(second)]]
+    leaves = [x, previous, mixes, first, second]
+
+    def run(backend: str) -> list[Tensor]:
+        with torch.autocast("cpu", torch.bfloat16):
+            outs, _ = norm_shift_project(
+                x, nn.LayerNorm(C), previous, None, mixes, weights, backend=backend
+            )
+            out = project_relu_squared(outs[0], first.T, backend=backend)
+        assert {part.dtype for part in (*outs, out)} == {torch.bfloat16}
+        loss = out.float().sum() + outs[1].float().square().sum()
+        return [*outs, out, *torch.autograd.grad(loss, leaves)]
+
+    for actual, expected in zip(run("chunked"), run("reference"), strict=True):
+        assert actual.dtype == expected.dtype
+        error = (actual.float() - expected.float()).norm() / expected.float().norm()
+        assert error < 0.01  # bf16 keeps 8 bits
 
 
 @pytest.mark.parametrize("is_first", [False, True])
@@ -104,10 +164,12 @@ def test_mix_output():
     assert_same(run("chunked"), run("reference"))
 
 
-def test_relu_squared():
-    x = normal(B, T, C, seed=0)
-    expected = outputs_and_gradients((F.relu(x).square(),), [x])
-    assert_same(outputs_and_gradients((relu_squared(x, backend="chunked"),), [x]), expected)
+def test_project_relu_squared():
+    x, weight = normal(B, T, C, seed=0), normal(5, C, seed=1)
+    expected = outputs_and_gradients((F.linear(F.relu(x).square(), weight),), [x, weight])
+    for backend in ("chunked", "reference"):
+        out = project_relu_squared(x, weight, backend=backend)
+        assert_same(outputs_and_gradients((out,), [x, weight]), expected)
 
 
 @pytest.mark.parametrize("lengths", [[40, 40, 40], [40, 31, 7], [1, 33, 0]])

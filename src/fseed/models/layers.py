@@ -15,8 +15,8 @@ from fseed.models.shape import RWKV7Shape
 from fseed.models.text_end import TextEnd
 from fseed.ops.carried_state import CarriedState
 from fseed.ops.mix_output import mix_output
-from fseed.ops.relu_squared import relu_squared
-from fseed.ops.token_mix import norm_shift_mix
+from fseed.ops.relu_squared import project_relu_squared
+from fseed.ops.token_mix import Weight, norm_shift_project
 from fseed.ops.wkv7 import WKV7Output, wkv7
 from fseed.ops.wkv7_inputs import InputVectors, Projections, wkv7_inputs
 
@@ -63,11 +63,9 @@ class TimeMix(nn.Module):
 
         The output is [B, T, C]; with ``end`` it is that of the last tokens alone, [B, E, C].
         """
-        mixes = (self.x_r, self.x_w, self.x_k, self.x_v, self.x_a, self.x_g)
-        (xr, xw, xk, xv, xa, xg), next_previous = norm_shift_mix(
-            x, norm, previous, lengths, torch.cat(mixes).flatten(1), backend=self.backend
+        r, g, projections, next_previous = self._project(
+            x, norm, previous, lengths, v_first, has_gate=end is None
         )
-        r, projections = self.receptance(xr), self._project(xw, xk, xv, xa, v_first)
         inputs = wkv7_inputs(
             projections, self._vectors(), num_heads=self.num_heads, backend=self.backend
         )
@@ -81,24 +79,45 @@ class TimeMix(nn.Module):
         )
         y, k, v = recurrence.y, inputs.k, inputs.v
         if end is not None:
-            y, r, k, v, xg = (end.of(part) for part in (y, r, k, v, xg))
-        g = torch.sigmoid(xg @ self.g1) @ self.g2
+            # few rows meet the gate
+            y, r, k, v, g = (end.of(part) for part in (y, r, k, v, g))
+            g = g @ self.g1
+        g = torch.sigmoid(g) @ self.g2
         out = mix_output(y, r=r, k=k, v=v, g=g, r_k=self.r_k, norm=self.ln_x, backend=self.backend)
         v_first = projections.v if v_first is None else v_first
         return self.output(out), next_previous, recurrence, v_first
 
     def _project(
-        self, xw: Tensor, xk: Tensor, xv: Tensor, xa: Tensor, v_first: Tensor | None
-    ) -> Projections:
-        first = v_first is None
-        return Projections(
-            decay_low=torch.tanh(xw @ self.w1) @ self.w2,
-            k=self.key(xk),
-            v=self.value(xv),
-            a_low=(xa @ self.a1) @ self.a2,
-            v_low=None if first else (xv @ self.v1) @ self.v2,
+        self,
+        x: Tensor,
+        norm: nn.LayerNorm,
+        previous: Tensor,
+        lengths: Tensor | None,
+        v_first: Tensor | None,
+        *,
+        has_gate: bool,
+    ) -> tuple[Tensor, Tensor, Projections, Tensor]:
+        """Return r, what the gate is computed from, the other projections and the shift vector.
+
+        For the gate that is xg @ g1, or xg itself without ``has_gate``.
+        """
+        mixes = torch.cat((self.x_r, self.x_w, self.x_k, self.x_v, self.x_a, self.x_g)).flatten(1)
+        r, k, v = (Weight(x.weight) for x in (self.receptance, self.key, self.value))
+        w, a, g = (Weight(x, is_linear=False) for x in (self.w1, self.a1, self.g1))
+        of_v = [v] if v_first is None else [v, Weight(self.v1, is_linear=False)]
+        weights = [[r], [w], [k], of_v, [a], [g] if has_gate else []]
+        (r, w_low, k, v, *v_low, a_low, g), next_previous = norm_shift_project(
+            x, norm, previous, lengths, mixes, weights, backend=self.backend
+        )
+        projections = Projections(
+            decay_low=torch.tanh(w_low) @ self.w2,
+            k=k,
+            v=v,
+            a_low=a_low @ self.a2,
+            v_low=v_low[0] @ self.v2 if v_low else None,
             v_first=v_first,
         )
+        return r, g, projections, next_previous
 
     def _vectors(self) -> InputVectors:
         v0 = self.v0 if hasattr(self, "v0") else None
@@ -135,10 +154,11 @@ class ChannelMix(nn.Module):
         lengths: Int[Tensor, " B"] | None,
     ) -> tuple[Tensor, Tensor]:
         """Return the output [B, T, C] and the next shift vector [B, C]."""
-        (mixed,), next_previous = norm_shift_mix(
-            x, norm, previous, lengths, self.x_k.view(1, -1), backend=self.backend
-        )
-        return self.value(relu_squared(self.key(mixed), backend=self.backend)), next_previous
+        (key,), next_previous = norm_shift_project(
+            x, norm, previous, lengths, self.x_k.view(1, -1), [[Weight(self.key.weight)]],
+            backend=self.backend,
+        )  # fmt: skip
+        return project_relu_squared(key, self.value.weight, backend=self.backend), next_previous
 
 
 class BlockOutput(NamedTuple):

@@ -80,7 +80,10 @@ class RWKV7(nn.Module):
         x = self._embed(tokens) if added is None else self._embed(tokens) + added
         below: BlockOutput | None = None
         finals: list[tuple[Tensor, Tensor, Tensor]] = []
-        for i, block in enumerate(self.layers):
+        # not one by one: the gradient of every selected part would be as large as the whole
+        starts = (x.unbind(0) for x in (state.att_shift, state.wkv, state.ffn_shift))
+        for i, (block, *start) in enumerate(zip(self.layers, *starts, strict=True)):
+            att_shift, initial_state, ffn_shift = start
             carried = None
             if future_seed is not None and below is not None and future_seed.is_seeded(i):
                 carried = future_seed.carry(
@@ -92,8 +95,8 @@ class RWKV7(nn.Module):
                 )
             out: BlockOutput = block(
                 x if below is None else below.x,
-                att_shift=state.att_shift[i], initial_state=state.wkv[i],
-                ffn_shift=state.ffn_shift[i], carried=carried,
+                att_shift=att_shift, initial_state=initial_state, ffn_shift=ffn_shift,
+                carried=carried,
                 v_first=None if below is None else below.v_first, lengths=lengths,
                 end=end if i == self.shape.num_layers - 1 else None,
             )  # fmt: skip

@@ -64,13 +64,14 @@ class _MixOutput(torch.autograd.Function):
         y, r, k, v, g, r_k, weight, normed, mean, rstd, strength, ungated = ctx.saved_tensors
         dg = dout * ungated
         dungated = dout * g
-        dbias, dweight = dungated.sum((0, 1)), (dungated * normed).sum((0, 1))
+        product = dungated * normed  # and memory for the next ones
+        dbias, dweight = dungated.sum((0, 1)), product.sum((0, 1))
         dv = dungated * strength
-        dstrength = (dungated * v).sum(-1, keepdim=True)
+        dstrength = torch.mul(dungated, v, out=product).sum(-1, keepdim=True)
         dnormed = dungated.mul_(weight)
         dy, _, _ = torch.ops.aten.native_layer_norm_backward(
             dnormed, y, y.shape[-1:], mean, rstd, None, None, [True, False, False]
         )
         dr, dk = dstrength * k, dstrength * r
-        dr_k = (dr * r).sum((0, 1))
+        dr_k = torch.mul(dr, r, out=product).sum((0, 1))
         return dy, dr.mul_(r_k), dk.mul_(r_k), dv, dg, dr_k, dweight, dbias, None

@@ -68,7 +68,9 @@ def wkv7(
         )
     compute = torch.float64 if v.dtype == torch.float64 else torch.float32
     inputs = [x.to(compute) for x in (r, decay_logit, k, v, alpha, beta)]
-    inputs[1] = LOG_DECAY_SCALE * torch.sigmoid(inputs[1])
+    inputs[1] = torch.sigmoid(inputs[1])
+    if backend == "reference":
+        inputs[1] = LOG_DECAY_SCALE * inputs[1]
     if lengths is not None and backend == "reference":
         # decay 1, k = 0 and alpha = 0 leave the state as it is; r = 0 makes y 0
         pad = torch.arange(r.shape[1], device=r.device) >= lengths.unsqueeze(1)
@@ -80,7 +82,7 @@ def wkv7(
         if backend == "reference":
             y, final_state = wkv7_reference(*inputs)
         else:
-            y, final_state = wkv7_chunked(*inputs, lengths=lengths)
+            y, final_state = wkv7_chunked(*inputs, lengths=lengths, decay_scale=LOG_DECAY_SCALE)
     return WKV7Output(y.to(v.dtype), final_state, None)
 
 

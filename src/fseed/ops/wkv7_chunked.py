@@ -11,8 +11,8 @@ log_decay inside the chunk, g' = g - log_decay, S [V, K] the state before the ch
     Y = Rt S^T + Aqb U + Aqk V
     S_end = (S + [U; V]^T right) diag(G)
 
-U is linear in S: U = W S^T + Uv with W = X At, Uv = X Aak V. Hence S_end = S P + N, with
-P = (I + W^T Bh) diag(G) and N = [Uv; V]^T right diag(G), and only S P is sequential.
+U is linear in S: U = W S^T + Uv with W = X At, Uv = X Aak V. Only W S^T and U^T Bh diag(G), two
+products of C x K x V, are computed chunk after chunk; all else is for all chunks at once.
 |log_decay| < 0.6066, so e^(+-g) stays inside float32 for C <= 128 without any centring.
 
 Memory traffic is what a CPU waits for: every tensor below is written once, by the product that
@@ -43,22 +43,23 @@ def wkv7_chunked(
     *,
     lengths: Int[Tensor, " B"] | None = None,
     chunk_size: int | None = None,
+    decay_scale: float = 1.0,
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H V K"]]:
     """Compute what ``wkv7_reference`` computes; differentiable once in every input.
 
-    ``lengths`` counts the true tokens of right-padded rows: a pad leaves the state as it is, its
-    output and every gradient of it are 0. ``chunk_size`` in tokens, a power of two; None: the
-    fastest one for the head size.
+    ``log_decay`` is given divided by ``decay_scale``. ``lengths`` counts the true tokens of
+    right-padded rows: a pad leaves the state as it is, its output and every gradient of it are 0.
+    ``chunk_size`` in tokens, a power of two; None: the fastest one for the head size.
     """
     if chunk_size is None:
         chunk_size = _fastest_chunk_size(r)
     chunk_size = min(chunk_size, 1 << (r.shape[1] - 1).bit_length())
     inputs = (r, log_decay, k, v, alpha, beta, initial_state)
-    return _Chunked.apply(*inputs, lengths, chunk_size)
+    return _Chunked.apply(*inputs, lengths, chunk_size, decay_scale)
 
 
 def _fastest_chunk_size(r: Tensor) -> int:
-    """Weigh 16 C K + 8 K^2 operations per token against one sequential step per chunk."""
+    """Weigh 12 C K + 6 K^2 operations per token against one sequential step per chunk."""
     if r.is_cuda:
         return 64  # launches, not operations, take the time
     return 16 if r.shape[-1] <= 32 else 32
@@ -68,14 +69,15 @@ class _Chunked(torch.autograd.Function):
     """Forward and hand-derived backward; inside, a tensor is [num_chunks * B * H, rows, D]."""
 
     @staticmethod
-    def forward(ctx: Any, r, log_decay, k, v, alpha, beta, initial_state, lengths, size: int):
+    def forward(ctx: Any, r, log_decay, k, v, alpha, beta, initial_state, *options: Any):
+        lengths, size, ctx.scale = options
         left, right, written, decay = _read_inputs(r, log_decay, k, v, alpha, beta, size=size)
         pads = find_pads(lengths, num_tokens=r.shape[1], size=size)
         # all of them: what stands on a pad may be no number, and 0 times that is none either
         for rows in (*left.split(size, 1), *right.split(size, 1), written[:, size:], decay):
             zero_pads(rows, pads, num_heads=r.shape[2])
         # a triangular product instead of cumsum: deterministic on CUDA, and faster on a CPU
-        grow = (_triangle(decay) @ decay).exp_()
+        grow = ((ctx.scale * _triangle(decay)) @ decay).exp_()
         left[:, 1:size].mul_(grow[:, :-1])  # e^g' is e^g one row before, and 1 in the first row
         left[:, size:].mul_(grow)
         right.unflatten(1, (2, size)).mul_(grow.reciprocal().unsqueeze(1))
@@ -83,15 +85,11 @@ class _Chunked(torch.autograd.Function):
         inverse = _unit_lower_inverse(products[:, :size, :size])
         w = inverse @ left[:, :size]
         u = inverse @ (products[:, :size, size:] @ written[:, size:])
-        written[:, :size] = u  # [Uv; V]
-        step = w.mT @ right[:, :size]
-        step.diagonal(dim1=1, dim2=2).add_(1)
-        step.mul_(grow[:, -1:])
-        states = _scan(initial_state, step, written=written, right=right, total=grow[:, -1:])
+        states = _scan(initial_state, u, w=w, written=written, right=right, total=grow[:, -1:])
+        written[:, :size] = u
         starts = states[:-1].flatten(0, 2).mT
-        written[:, :size] = u.baddbmm_(w, starts)  # [U; V]
         y = (left[:, size:] @ starts).baddbmm_(products[:, size:], written)
-        ctx.save_for_backward(left, right, grow, products, inverse, written, states, step)
+        ctx.save_for_backward(left, right, grow, products, inverse, written, states, w)
         ctx.pads = pads
         return from_chunks(y, like=v), states[-1].clone()
 
@@ -102,7 +100,8 @@ class _Chunked(torch.autograd.Function):
         dy, dfinal = gradients
         # the caller's autocast may be on, and would round the products to bf16
         with torch.autocast(device_type=dy.device.type, enabled=False):
-            return *_gradients(dy, dfinal, *ctx.saved_tensors, pads=ctx.pads), None, None
+            found = _gradients(dy, dfinal, *ctx.saved_tensors, pads=ctx.pads, scale=ctx.scale)
+            return *found, None, None, None
 
 
 def _gradients(
@@ -115,30 +114,32 @@ def _gradients(
     inverse: Tensor,
     written: Tensor,
     states: Tensor,
-    step: Tensor,
+    w: Tensor,
     *,
     pads: Pads | None,
+    scale: float,
 ) -> tuple[Tensor, ...]:
     """Return the gradients of r, log_decay, k, v, alpha, beta and the initial state."""
     size, starts = inverse.shape[-1], states[:-1].flatten(0, 2)
     doutput = torch.empty_like(written)  # [dZ; dY], the gradients of [At; Rt] S^T
     to_chunks(dy, doutput[:, size:])
     zero_pads(doutput[:, size:], pads, num_heads=dy.shape[2])
-    # gradients of [U; V] through Y, then dZ = X^T dU, the gradient of what X is applied to
-    dwritten = products[:, size:].mT @ doutput[:, size:]
-    doutput[:, :size] = inverse.mT @ dwritten[:, :size]
-    # S enters Y through Rt and through At, so dS = [dZ; dY]^T left + dS_end P^T
-    ends, dinitial = _reverse_scan(dfinal, step, doutput=doutput, left=left)
+    # gradients of U and V through Y; that of U is whole behind the scan
+    from_output = products[:, size:].mT
+    du = from_output[:, :size] @ doutput[:, size:]
+    dv = from_output[:, size:] @ doutput[:, size:]
+    ends, dinitial = _reverse_scan(
+        dfinal, du, w=w, doutput=doutput, left=left, right=right, total=grow[:, -1:]
+    )
     dlast = (states[1:].flatten(0, 2) * ends).sum(1, keepdim=True)  # G scales all of S_end
     dend = ends.mul_(grow[:, -1:])  # gradient of S + [U; V]^T right
-    dwritten.baddbmm_(right, dend.mT)
-    doutput[:, :size] = inverse.mT @ dwritten[:, :size]
-    dv = products[:, :size, size:].mT @ doutput[:, :size]
-    dv.add_(dwritten[:, size:])
+    doutput[:, :size] = inverse.mT @ du  # dZ = X^T dU, the gradient of what X is applied to
+    dv.baddbmm_(right[:, size:], dend.mT)
+    dv.baddbmm_(products[:, :size, size:].mT, doutput[:, :size])
     dproducts = (doutput @ written.mT).mul_(_causal_mask(left))
     dleft = (doutput @ starts).baddbmm_(dproducts, right)
     dright = (written @ dend).baddbmm_(dproducts.mT, left)
-    ddecay = _decay_gradient(dleft, left, dright, right, dlast)
+    ddecay = _decay_gradient(dleft, left, dright, right, dlast, scale=scale)
     dleft[:, 1:size].mul_(grow[:, :-1])
     dleft[:, size:].mul_(grow)
     dright.unflatten(1, (2, size)).mul_(grow.reciprocal().unsqueeze(1))
@@ -174,16 +175,17 @@ def _causal_mask(left: Tensor) -> Tensor:
     return _ones_causal(left.shape[-2] // 2, left.dtype, left.device)
 
 
-def _identity(like: Tensor) -> Tensor:
-    """Return the identity [D, D] for ``like`` [.., D]."""
-    return torch.eye(like.shape[-1], dtype=like.dtype, device=like.device)
-
-
 # constants may outlive an inference_mode block, in which they could not be saved for backward
 @cache
 @torch.inference_mode(False)
 def _ones_below(size: int, diagonal: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.ones(size, size, dtype=dtype, device=device).tril(diagonal)
+
+
+@cache
+@torch.inference_mode(False)
+def _identity(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.eye(size, dtype=dtype, device=device)
 
 
 @cache
@@ -213,11 +215,13 @@ def _unit_lower_inverse(strict: Float[Tensor, "G C C"]) -> Float[Tensor, "G C C"
 
 def _masked_inverse(strict: Float[Tensor, "G C C"]) -> Float[Tensor, "G C C"]:
     """Join all pairs of a level at once, X += X A_between X: fewer, if larger, products."""
-    size = strict.shape[-1]
-    inverse = _identity(strict).expand_as(strict)
-    for block, between in _pair_masks(size, strict.dtype, strict.device):
-        joined = strict * between
-        inverse = inverse + joined if block == 1 else inverse.baddbmm(inverse @ joined, inverse)
+    like = (strict.shape[-1], strict.dtype, strict.device)
+    inverse = _identity(*like).expand_as(strict)
+    for block, between in _pair_masks(*like):
+        if block == 1:
+            inverse = torch.addcmul(inverse, strict, between)
+        else:
+            inverse = inverse.baddbmm(inverse @ (strict * between), inverse)
     return inverse
 
 
@@ -235,36 +239,56 @@ def _pair_masks(size: int, dtype: torch.dtype, device: torch.device) -> list[tup
 
 # baddbmm_ on a tensor that is not contiguous would go matrix by matrix, so none is below
 def _scan(
-    initial_state: Tensor, step: Tensor, *, written: Tensor, right: Tensor, total: Tensor
+    initial_state: Tensor, u: Tensor, *, w: Tensor, written: Tensor, right: Tensor, total: Tensor
 ) -> Float[Tensor, "chunks+1 B H V K"]:
-    """Return the states before every chunk and the last one: S_end = S P + [Uv; V]^T right G."""
-    steps = step.unflatten(0, (-1, initial_state.shape[:2].numel()))
-    states = initial_state.new_empty(len(steps) + 1, *initial_state.shape)
+    """Return the states before every chunk and the last one; turn Uv into U, in place.
+
+    U = Uv + W S^T, S_end = S G + [U; V]^T right G: what is written decays until the chunk ends.
+    """
+    size, num_states = u.shape[1], initial_state.shape[:2].numel()
+    ends = right * total
+    states = initial_state.new_empty(len(u) // num_states + 1, *initial_state.shape)
     states[0] = initial_state
-    torch.bmm(written.mT, right, out=states[1:].flatten(0, 2)).mul_(total)
+    torch.bmm(written[:, size:].mT, ends[:, size:], out=states[1:].flatten(0, 2))
     by_chunk = states.flatten(1, 2).unbind(0)
-    for start, end, matrix in zip(by_chunk[:-1], by_chunk[1:], steps.unbind(0), strict=True):
-        end.baddbmm_(start, matrix)
+    parts = (x.unflatten(0, (-1, num_states)).unbind(0) for x in (u, w, ends[:, :size], total))
+    for start, end, *chunk in zip(by_chunk[:-1], by_chunk[1:], *parts, strict=True):
+        own_u, own_w, own_ends, own_total = chunk
+        own_u.baddbmm_(own_w, start.mT)
+        end.baddbmm_(own_u.mT, own_ends).addcmul_(start, own_total)
     return states
 
 
 def _reverse_scan(
-    dfinal: Tensor, step: Tensor, *, doutput: Tensor, left: Tensor
+    dfinal: Tensor,
+    du: Tensor,
+    *,
+    w: Tensor,
+    doutput: Tensor,
+    left: Tensor,
+    right: Tensor,
+    total: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Return the gradient at the end of every chunk [G, V, K] and at the start [B, H, V, K]."""
-    steps = step.unflatten(0, (-1, dfinal.shape[:2].numel()))
-    gradients = dfinal.new_empty(len(steps) + 1, *dfinal.shape)
+    """Return the gradient at the end of every chunk [G, V, K] and at the start [B, H, V, K].
+
+    dU gets in place what comes through the states, Bh G dS_end^T; dS = dS_end G + dY^T Rt + dU^T W.
+    """
+    size, num_states = du.shape[1], dfinal.shape[:2].numel()
+    ends = right[:, :size] * total
+    gradients = dfinal.new_empty(len(du) // num_states + 1, *dfinal.shape)
     gradients[-1] = dfinal
-    torch.bmm(doutput.mT, left, out=gradients[:-1].flatten(0, 2))
+    torch.bmm(doutput[:, size:].mT, left[:, size:], out=gradients[:-1].flatten(0, 2))
     by_chunk = gradients.flatten(1, 2).unbind(0)[::-1]
-    backwards = steps.mT.unbind(0)[::-1]
-    for end, start, matrix in zip(by_chunk[:-1], by_chunk[1:], backwards, strict=True):
-        start.baddbmm_(end, matrix)
+    parts = (x.unflatten(0, (-1, num_states)).unbind(0)[::-1] for x in (du, w, ends, total))
+    for end, start, *chunk in zip(by_chunk[:-1], by_chunk[1:], *parts, strict=True):
+        own_du, own_w, own_ends, own_total = chunk
+        own_du.baddbmm_(own_ends, end.mT)
+        start.baddbmm_(own_du.mT, own_w).addcmul_(end, own_total)
     return gradients[1:].flatten(0, 2), gradients[0].clone()
 
 
 def _decay_gradient(
-    dleft: Tensor, left: Tensor, dright: Tensor, right: Tensor, dlast: Tensor
+    dleft: Tensor, left: Tensor, dright: Tensor, right: Tensor, dlast: Tensor, *, scale: float
 ) -> Float[Tensor, "G C K"]:
     """Sum what every g scales over the rows from its own on; for At (g', not g) one row later."""
     size = left.shape[1] // 2
@@ -272,4 +296,5 @@ def _decay_gradient(
     scaled[:, :-1].addcmul_(dleft[:, 1:size], left[:, 1:size])
     for half in (slice(None, size), slice(size, None)):
         scaled.addcmul_(dright[:, half], right[:, half], value=-1)
-    return torch.baddbmm(dlast, _triangle(left[:, :size]).mT.expand(len(left), -1, -1), scaled)
+    from_own_on = _triangle(scaled).mT.expand(len(left), -1, -1)
+    return torch.baddbmm(dlast, from_own_on, scaled, beta=scale, alpha=scale)

@@ -110,8 +110,8 @@ class _ValueResidual(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
         (dout,) = gradients
         gate, difference = ctx.saved_tensors
-        dfirst = dout * gate
-        dlow = torch.ops.aten.sigmoid_backward(dout * difference, gate)
+        dfirst, dgate = dout * gate, dout * difference
+        dlow = torch.ops.aten.sigmoid_backward(dgate, gate, grad_input=dgate)
         return dout - dfirst, dfirst, dlow, dlow.sum((0, 1), keepdim=True)
 
 
@@ -137,13 +137,15 @@ class _Keys(torch.autograd.Function):
         k, a, alpha, norm, factor, k_k, k_a = ctx.saved_tensors
         dk = dout * factor
         dfactor = dout * k
-        dk_a = torch.addcmul(dfactor, dfactor, a, value=-1).sum((0, 1), keepdim=True).neg_()
+        product = torch.addcmul(dfactor, dfactor, a, value=-1)  # and memory for the next ones
+        dk_a = product.sum((0, 1), keepdim=True).neg_()
         da = dfactor.mul_(k_a).addcmul_(dbeta, alpha, value=-1)
-        da0_low = torch.ops.aten.sigmoid_backward(da, a)
+        da0_low = torch.ops.aten.sigmoid_backward(da, a, grad_input=da)
         # through kk = u / |u|: what points along kk is lost, but not below the floor of the norm
         dkk = torch.addcmul(dalpha, dbeta, a, value=-1)  # minus the gradient of kk
-        along = (dkk * alpha).sum(-1, keepdim=True).masked_fill_(norm <= NORM_FLOOR, 0.0)
+        along = torch.mul(dkk, alpha, out=product).sum(-1, keepdim=True)
+        along.masked_fill_(norm <= NORM_FLOOR, 0.0)
         du = dkk.addcmul_(alpha, along, value=-1).div_(-norm)
-        dk_k = (du * k).sum((0, 1), keepdim=True)
+        dk_k = torch.mul(du, k, out=product).sum((0, 1), keepdim=True)
         dk.addcmul_(du, k_k)
         return dk, da0_low, da0_low.sum((0, 1), keepdim=True), dk_k, dk_a
