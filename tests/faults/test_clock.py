@@ -13,6 +13,7 @@ from fseed.records import read_metrics
 from fseed.training.runner import train_run
 from tests.faults import injected
 from tests.faults.sweeps import NUM_RUNS, digits, digits_of, run_dirs
+from tests.growing_logs import count_rows
 from tests.training.build import plan, tiny_config
 
 LIMITS = ("launcher.timeout_minutes=10", "launcher.stall_minutes=5")
@@ -45,7 +46,7 @@ def test_a_sweep_under_a_jumping_clock(
 
 def wait_for_rows(root: Path, number: int) -> None:
     deadline = time.monotonic() + 120
-    while sum(path.read_bytes().count(b"\n") for path in root.rglob("metrics.jsonl")) < number:
+    while count_rows(root) < number:
         assert time.monotonic() < deadline
         time.sleep(0.01)
 

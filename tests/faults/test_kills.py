@@ -24,6 +24,7 @@ from fseed.training.run_log import RunLog
 from fseed.training.runner import train_run
 from tests.faults.forks import Command
 from tests.faults.sweeps import NUM_RUNS, WORDS, digits, digits_of, run_dirs, start_fresh, starts
+from tests.growing_logs import count_rows
 from tests.training.build import plan, tiny_config
 
 SLOTS = ("launcher=slots", "launcher.slots=2", "launcher.grace_seconds=10")
@@ -174,7 +175,7 @@ def test_kills_of_real_processes(
 
 def wait_for_rows(root: Path, number: int, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 180
-    while sum(path.read_bytes().count(b"\n") for path in root.rglob("metrics.jsonl")) < number:
+    while count_rows(root) < number:
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.01)

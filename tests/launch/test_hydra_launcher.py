@@ -16,6 +16,7 @@ from fseed.config.schema import LauncherConfig, RunConfig
 from fseed.planned_run import RunOutcome
 from fseed.records import read_run
 from tests.configs import composer
+from tests.growing_logs import find_logs
 from tests.launch.jobs import plan_runs, wait_until
 
 TINY = (
@@ -93,7 +94,7 @@ def test_ctrl_c_on_a_real_sweep_and_the_same_command_again(tmp_path: Path) -> No
     words = ("fs=raw_l10", "launcher=slots", "budget.steps=200")
     with start(tmp_path, *words) as process:
         deadline = time.monotonic() + 300
-        while len(list(tmp_path.rglob("metrics.jsonl"))) < 2:
+        while len(find_logs(tmp_path)) < 2:
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.1)

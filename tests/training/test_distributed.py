@@ -84,7 +84,7 @@ def test_two_ranks_train_as_one_device_does(tmp_path):
 @pytest.mark.slow
 def test_with_another_share_of_the_loss_two_ranks_would_train_otherwise(tmp_path, monkeypatch):
     train(tmp_path / "one", **FACTS)
-    monkeypatch.setattr("fseed.training.micro_batches._cut", lambda rows, n: [rows] * n)
+    monkeypatch.setattr("fseed.training.micro_batches.cut", lambda rows, n: [rows] * n)
     train_forked(tmp_path / "two", **FACTS)  # each rank reads the whole batch: twice the loss
     with pytest.raises(AssertionError):
         assert_same_training(tmp_path / "two", tmp_path / "one")
