@@ -21,6 +21,7 @@ sys.path[:] = [str(HERE.parent), str(HERE.parents[1] / "src")] + [
     path for path in sys.path if Path(path).resolve() != HERE
 ]
 
+# behind the path, which they are found by
 from bench_throughput.jobs import (  # noqa: E402
     DEFAULT_TRAINERS,
     NAMES,

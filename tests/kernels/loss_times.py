@@ -78,7 +78,7 @@ def measure_loss(num_rows: int) -> None:
 def liger(hidden: Tensor, weight: Tensor, targets: Tensor) -> dict[str, Callable[[], Tensor]]:
     """Return Liger's fused loss in the same precision, if it is installed."""
     try:
-        from liger_kernel.ops.fused_linear_cross_entropy import (  # pyright: ignore
+        from liger_kernel.ops.fused_linear_cross_entropy import (  # pyright: ignore[reportMissingImports] installed or not
             LigerFusedLinearCrossEntropyFunction,
         )
     except ImportError:

@@ -122,6 +122,7 @@ def test_wkv7_inputs(is_first: bool):
         for i, name in enumerate(("w0", "a0", "k_k", "k_a", "v0"))
     }
     if is_first:
+        # layer 0 has none of them
         read["v_low"] = read["v_first"] = weights["v0"] = None  # pyright: ignore[reportArgumentType]
     leaves = [x for x in (*read.values(), *weights.values()) if x is not None]
 
