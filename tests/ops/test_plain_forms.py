@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from fseed.models.prompt_answer import answer_hidden
 from fseed.ops.mix_output import mix_output
 from fseed.ops.relu_squared import project_relu_squared
-from fseed.ops.token_mix import Weight, norm_shift_mix, norm_shift_project
+from fseed.ops.token_mix import Weight, norm_shift_project
 from fseed.ops.wkv7 import wkv7
 from fseed.ops.wkv7_inputs import InputVectors, Projections, wkv7_inputs
 from tests.models.build import build_batch, build_future_seed, build_random_model
@@ -46,7 +46,8 @@ def test_shift_and_mix(lengths: list[int] | None, num_mixes: int):
     true = None if lengths is None else torch.tensor(lengths, dtype=torch.int32)
 
     def run(backend: str) -> list[Tensor]:
-        outs, last = norm_shift_mix(x, norm, previous, true, mixes, backend=backend)
+        alone = [()] * len(mixes)
+        outs, last = norm_shift_project(x, norm, previous, true, mixes, alone, backend=backend)
         assert len(outs) == num_mixes
         return outputs_and_gradients((*outs, last), [x, previous, mixes])
 

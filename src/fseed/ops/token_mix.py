@@ -29,32 +29,6 @@ class Weight(NamedTuple):
         return F.linear(x, self.matrix) if self.is_linear else x @ self.matrix
 
 
-def norm_shift_mix(
-    x: Float[Tensor, "B T C"],
-    norm: nn.LayerNorm,
-    previous: Float[Tensor, "B C"],
-    lengths: Int[Tensor, " B"] | None,
-    mixes: Float[Tensor, "M C"],
-    *,
-    backend: str,
-) -> tuple[tuple[Float[Tensor, "B T C"], ...], Float[Tensor, "B C"]]:
-    """Return the M lerps of ``norm(x)`` and the vector that a continuation has to start from.
-
-    ``previous`` is the normed vector before the first token (zero only at the true start of a
-    text). Padding is on the right; ``lengths`` counts true tokens.
-    """
-    if backend in KERNEL_BACKENDS:
-        return norm_shift_mix_kernels(x, norm, previous, lengths, mixes)
-    if backend == "reference":
-        normed = norm(x)
-        shifted, last = shift_tokens(normed, previous, lengths)
-        return mix_tokens(normed, shifted, mixes), last
-    normed = norm(x)
-    given = (normed, previous.to(normed.dtype), lengths, mixes, [()] * len(mixes))
-    *mixed, last = _ShiftAndMix.apply(*given)
-    return tuple(mixed), last
-
-
 def norm_shift_project(
     x: Float[Tensor, "B T C"],
     norm: nn.LayerNorm,
@@ -65,17 +39,38 @@ def norm_shift_project(
     *,
     backend: str,
 ) -> tuple[tuple[Tensor, ...], Float[Tensor, "B C"]]:
-    """Return every lerp of ``norm_shift_mix`` times each of its weights, and the same last vector.
+    """Return the M lerps of ``norm(x)``, each times each of its weights, and a vector [B, C].
 
-    A lerp without weights is returned itself. The plain operator keeps no lerp for the backward
-    pass: to compute one again is as fast as to wait for it. Autocast casts the weights itself, once
-    for all that read them, so there the products stay outside.
+    A continuation starts from that vector. ``previous`` is the normed vector before the first token
+    (zero only at the true start of a text). Padding is on the right; ``lengths`` counts true
+    tokens. A lerp without weights is returned itself, [B, T, C].
+
+    The plain operator keeps no lerp for the backward pass: to compute one again is as fast as to
+    wait for it. Autocast casts the weights itself, once for all that read them, so there the
+    products stay outside.
     """
-    if backend != "chunked" or torch.is_autocast_enabled(x.device.type):
-        mixed, last = norm_shift_mix(x, norm, previous, lengths, mixes, backend=backend)
-        pairs = zip(mixed, weights, strict=True)
-        return tuple(out for x, own in pairs for out in _project(x, own)), last
-    normed, kinds = norm(x), [[weight.is_linear for weight in own] for own in weights]
+    if backend in KERNEL_BACKENDS:
+        mixed, last = norm_shift_mix_kernels(x, norm, previous, lengths, mixes)
+    elif backend == "reference":
+        normed = norm(x)
+        shifted, last = shift_tokens(normed, previous, lengths)
+        mixed = mix_tokens(normed, shifted, mixes)
+    elif torch.is_autocast_enabled(x.device.type):
+        mixed, last = _shift_mix_project(norm(x), previous, lengths, mixes, [()] * len(mixes))
+    else:
+        return _shift_mix_project(norm(x), previous, lengths, mixes, weights)
+    pairs = zip(mixed, weights, strict=True)
+    return tuple(out for x, own in pairs for out in _project(x, own)), last
+
+
+def _shift_mix_project(
+    normed: Tensor,
+    previous: Tensor,
+    lengths: Tensor | None,
+    mixes: Tensor,
+    weights: Sequence[Sequence[Weight]],
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    kinds = [[weight.is_linear for weight in own] for own in weights]
     matrices = [weight.matrix for own in weights for weight in own]
     given = (normed, previous.to(normed.dtype), lengths, mixes, kinds, *matrices)
     *outs, last = _ShiftAndMix.apply(*given)
