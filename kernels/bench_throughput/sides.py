@@ -82,11 +82,12 @@ def _build_fla_side(
     autocast: Callable[[], AbstractContextManager[Any]],
 ) -> Side:
     theirs = build_fla(model, fused_loss=trainer.fused_loss)
-    parity = check_parity(model, theirs, shorten(batch))
     masters = None
     if trainer.bf16_weights:
+        autocast = nullcontext
         masters = [nn.Parameter(p.detach().clone()) for p in theirs.parameters()]
         theirs = theirs.to(torch.bfloat16)
+    parity = check_parity(model, theirs, shorten(batch), autocast=autocast)
 
     def loss(ids: Tensor, labels: Tensor) -> Tensor:
         return theirs(ids, labels=labels).loss
@@ -96,7 +97,7 @@ def _build_fla_side(
         parameters=list(theirs.parameters()),
         inputs=join_rows,
         loss=loss,
-        autocast=nullcontext if trainer.bf16_weights else autocast,
+        autocast=autocast,
         masters=masters,
         facts={"step": "eager", "backend": "fla", "parity": parity},
     )

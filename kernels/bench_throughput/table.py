@@ -154,14 +154,13 @@ def render_losses(rows: Sequence[Row]) -> str:
 
 
 def render_parity(rows: Sequence[Row]) -> str:
-    """Return how far FLA's logits and loss are from ours with the same weights."""
+    """Return how far FLA's bf16 logits and loss are from ours in float32, same weights."""
     found = {row["trainer"]: row["parity"] for row in rows if "parity" in row}
     lines = [
-        (find_trainer(name).label, p["precision"], f"{p['logits']:.1e}", f"{p['loss']:.1e}",
-         f"{p['bound']:.0e}")
+        (find_trainer(name).label, *(f"{p[key]:.1e}" for key in ("logits", "loss", "bound")))
         for name, p in found.items()
-    ]  # fmt: skip
-    return markdown(("model", "compared in", "logits", "loss", "bound"), lines) if lines else ""
+    ]
+    return markdown(("model", "logits", "loss", "bound"), lines) if lines else ""
 
 
 def render_memory(rows: Sequence[Row]) -> str:
