@@ -48,15 +48,15 @@ model.use_backend("triton")
 fs = build_future_seed(gate="head", alpha_init=0.5, clip=0.3).float()
 
 
-def hidden(tokens, lengths):
-    return model(tokens, lengths=lengths, future_seed=fs).hidden
+def hidden(batch):
+    return answer_hidden(model, batch, future_seed=fs)
 
 
 compiled = torch.compile(hidden, fullgraph=True, backend="aot_eager")
 parameters = list(model.blocks.parameters())
 pairs = []
 for function in (hidden, compiled):
-    result = function(BATCH.prompt, BATCH.prompt_lengths)
+    result = function(BATCH)
     pairs.append((result, torch.autograd.grad(result.square().sum(), parameters)))
 assert torch.equal(pairs[0][0], pairs[1][0])
 assert all(torch.equal(a, b) for a, b in zip(pairs[0][1], pairs[1][1], strict=True))

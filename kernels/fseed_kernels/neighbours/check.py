@@ -124,7 +124,7 @@ def _neighbours(
     for first_layer in (True, False):
         yield partial(build_wkv7_inputs, h=h, d=d, first_layer=first_layer, **common)
     yield partial(build_mix_output, h=h, d=d, **common)
-    # a prompt has lengths and hands its last vector on, an answer neither: two compilations each
-    for m, (lengths, reads_last) in product(NUM_MIXES, (([t // 3, 0], True), (None, False))):
+    # in training rows have lengths and nothing reads their last vectors: two compilations each
+    for m, (lengths, reads_last) in product(NUM_MIXES, (([t // 3, 0], False), (None, True))):
         kind = {"m": m, "lengths": lengths, "reads_last": reads_last}
         yield partial(build_norm_shift_mix, c=h * d, **kind, **common)

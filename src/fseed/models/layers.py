@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from fseed.models.shape import RWKV7Shape
 from fseed.models.text_end import TextEnd
 from fseed.ops.carried_state import CarriedState
+from fseed.ops.continuation import Continuation
 from fseed.ops.mix_output import mix_output
 from fseed.ops.relu_squared import project_relu_squared
 from fseed.ops.token_mix import Weight, norm_shift_project
@@ -57,6 +58,7 @@ class TimeMix(nn.Module):
         carried: CarriedState | None,
         v_first: Float[Tensor, "B T C"] | None,
         lengths: Int[Tensor, " B"] | None,
+        continued: Continuation | None,
         end: TextEnd | None,
     ) -> tuple[Tensor, Tensor, WKV7Output, Tensor]:
         """Return the output, the next shift vector, the recurrence and v_first.
@@ -75,6 +77,7 @@ class TimeMix(nn.Module):
             initial_state=initial_state,
             carried=carried,
             lengths=lengths,
+            continued=continued,
             backend=self.backend,
         )
         y, k, v = recurrence.y, inputs.k, inputs.v
@@ -201,14 +204,17 @@ class Block(nn.Module):
         carried: CarriedState | None,
         v_first: Float[Tensor, "B T C"] | None,
         lengths: Int[Tensor, " B"] | None,
+        continued: Continuation | None = None,
         end: TextEnd | None = None,
     ) -> BlockOutput:
         """Read T tokens; the shifts are the normed vectors before the first of them.
 
-        The topmost layer of a text of which only the end is wanted takes that as ``end``: its
-        states are those of the whole text, its output that of the last tokens.
+        ``continued`` are tokens behind the true ones; all states are those before them. The topmost
+        layer of a text of which only the end is wanted takes that as ``end``: its output is that of
+        those tokens.
         """
-        given = (x, att_shift, initial_state, ffn_shift, carried, v_first, lengths, end)
+        start = (att_shift, initial_state, ffn_shift, carried)
+        given = (x, *start, v_first, lengths, continued, end)
         if not (self.recompute and torch.is_grad_enabled()):
             return self._compute(*given)
         # nothing in a layer draws random numbers, so there is no generator to restore
@@ -225,12 +231,13 @@ class Block(nn.Module):
         carried: CarriedState | None,
         v_first: Tensor | None,
         lengths: Tensor | None,
+        continued: Continuation | None,
         end: TextEnd | None,
     ) -> BlockOutput:
         x = self.ln0(x) if hasattr(self, "ln0") else x
         out, att_shift, recurrence, first = self.att(
             x, norm=self.ln1, previous=att_shift, initial_state=initial_state, carried=carried,
-            v_first=v_first, lengths=lengths, end=end,
+            v_first=v_first, lengths=lengths, continued=continued, end=end,
         )  # fmt: skip
         if end is not None:
             x, lengths = end.of(x), end.lengths

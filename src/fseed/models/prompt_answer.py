@@ -1,4 +1,4 @@
-"""The one path that training, evaluation and generation share: prompt pass, then answer pass.
+"""The one path that training, evaluation and generation share: a prompt, and an answer behind it.
 
 The prompt is read with Future-Seed or without; the answer continues causally from every layer's own
 full prompt state, Future-Seed off. The first answer token is predicted from the last prompt token.
@@ -10,9 +10,12 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
 from fseed.models.future_seed import FutureSeed
 from fseed.models.rwkv7 import RWKV7, ModelState
+from fseed.ops.continuation import Continuation
+from fseed.ops.rows import put_rows
 
 
 class PromptAnswer(NamedTuple):
@@ -72,11 +75,35 @@ def read_prompt(
 def answer_hidden(
     model: RWKV7, batch: PromptAnswer, *, future_seed: FutureSeed | None
 ) -> Float[Tensor, "B A C"]:
-    """Return the hidden vectors that predict answer tokens 0 .. A-1 (teacher forcing)."""
-    last, state = read_prompt(model, batch, future_seed=future_seed)
-    first = last.unsqueeze(1)
+    """Return the hidden vectors that predict answer tokens 0 .. A-1 (teacher forcing).
+
+    Prompt and answer stand in one row, so that every layer computes them together.
+    """
     if batch.answer.shape[1] == 1:
-        return first
-    # the last answer token predicts nothing
-    out = model(batch.answer[:, :-1], lengths=batch.answer_lengths - 1, state=state)
-    return torch.cat((first, out.hidden), dim=1)
+        last, _ = read_prompt(model, batch, future_seed=future_seed)
+        return last.unsqueeze(1)
+    tokens, continued = join(batch)
+    out = model(
+        tokens,
+        lengths=batch.prompt_lengths,
+        future_seed=future_seed,
+        noise_keys=batch.noise_keys,
+        continued=continued,
+    )
+    return out.hidden
+
+
+def join(batch: PromptAnswer) -> tuple[Int[Tensor, "B P+A-1"], Continuation]:
+    """Return prompts with their answers right behind them, and where those stand.
+
+    The last answer token predicts nothing, so it is not read.
+    """
+    (_, prompt_size), size = batch.prompt.shape, batch.answer.shape[1] - 1
+    continued = Continuation.behind(
+        batch.prompt_lengths,
+        lengths=batch.answer_lengths - 1,
+        size=size,
+        num_tokens=prompt_size + size,
+    )
+    tokens = F.pad(batch.prompt, (0, size))
+    return put_rows(tokens, continued.rows, batch.answer[:, :-1]), continued

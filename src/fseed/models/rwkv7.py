@@ -17,6 +17,7 @@ from fseed.models.layers import Block, BlockOutput
 from fseed.models.shape import RWKV7Shape
 from fseed.models.sharded import is_sharded
 from fseed.models.text_end import TextEnd
+from fseed.ops.continuation import Continuation
 from fseed.ops.embed_tokens import embed_tokens
 from fseed.ops.wkv7 import check_backend
 
@@ -34,7 +35,7 @@ class ModelState:
 class ModelOutput:
     """Hidden vectors after ln_out and the state behind the last true token."""
 
-    hidden: Float[Tensor, "B T C"]  # the last true tokens alone, [B, 1, C], with only_last
+    hidden: Float[Tensor, "B T C"]  # [B, 1, C] with only_last, [B, A+1, C] with continued
     state: ModelState
 
 
@@ -60,6 +61,7 @@ class RWKV7(nn.Module):
         added: Float[Tensor, "B T C"] | None = None,
         noise_keys: Sequence[int] | None = None,
         only_last: bool = False,
+        continued: Continuation | None = None,
     ) -> ModelOutput:
         """Read T tokens from ``state`` (zero at the start of a text).
 
@@ -68,10 +70,14 @@ class RWKV7(nn.Module):
         its part of ``state`` (the controls differ, see ``controls.py``; random_state takes
         ``noise_keys``, one a sample). ``added`` is added to the token embeddings. The hidden
         vectors on pads mean nothing. ``only_last`` spares the topmost layer what the hidden vector
-        of the last true token and the states do not need.
+        of the last true token and the states do not need. ``continued`` are A tokens behind the
+        true ones that read on from the full state, without Future-Seed; wanted are then the hidden
+        vectors of the last true token and of those A, and the states are still those before them.
         """
         lengths = None if lengths is None else lengths.to(torch.int32)
-        end = TextEnd.find(lengths, tokens=tokens) if only_last else None
+        end = None
+        if only_last or continued is not None:
+            end = TextEnd.find(lengths, tokens=tokens, continued=continued)
         state = self.zero_state(tokens.shape[0]) if state is None else state
         own = None
         if future_seed is not None and future_seed.reads_twice:
@@ -98,13 +104,13 @@ class RWKV7(nn.Module):
                 att_shift=att_shift, initial_state=initial_state, ffn_shift=ffn_shift,
                 carried=carried,
                 v_first=None if below is None else below.v_first, lengths=lengths,
-                end=end if i == self.shape.num_layers - 1 else None,
+                continued=continued, end=end if i == self.shape.num_layers - 1 else None,
             )  # fmt: skip
             shifts = (_at_least_float32(out.att_shift), _at_least_float32(out.ffn_shift))
             finals.append((shifts[0], out.final_state, shifts[1]))
             below = out
         assert below is not None
-        x = below.x if end is None else _last_true(below.x, end.lengths).unsqueeze(1)
+        x = below.x if end is None else end.choose(below.x)
         att_shifts, wkvs, ffn_shifts = (torch.stack(parts) for parts in zip(*finals, strict=True))
         return ModelOutput(self.ln_out(x), ModelState(att_shifts, wkvs, ffn_shifts))
 

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from fseed.errors import UserError
 from fseed.ops.carried_state import CarriedState, materialize
+from fseed.ops.continuation import Continuation
 from fseed.ops.kernel_dtype import KERNEL_BACKENDS
+from fseed.ops.rows import put_rows, take_rows
 from fseed.ops.wkv7_chunked import wkv7_chunked
 from fseed.ops.wkv7_kernels import wkv7_kernels
 from fseed.ops.wkv7_reference import wkv7_reference
@@ -41,49 +43,64 @@ def wkv7(
     initial_state: Float[Tensor, "B H V K"] | None = None,
     carried: CarriedState | None = None,
     lengths: Int[Tensor, " B"] | None = None,
+    continued: Continuation | None = None,
     backend: str = "chunked",
 ) -> WKV7Output:
     """Run the RWKV-7 state recurrence over T tokens.
 
     log_decay = -exp(-0.5) * sigmoid(decay_logit). The scan starts from ``initial_state`` plus the
     carried state, each zero where it is None. ``lengths`` counts the true tokens of right-padded
-    rows; a pad is an exact identity on the state. The plain backends compute float64 inputs in
-    float64 and all others in float32; the kernels compute bf16 inputs in bf16 with float32 states
-    and float32 inputs through tf32 products.
+    rows; a pad is an exact identity on the state. ``continued`` are tokens behind the true ones
+    that read on from the final state, which stays the one before them.
+
+    The plain backends compute float64 inputs in float64 and all others in float32; the kernels
+    compute bf16 inputs in bf16 with float32 states and float32 inputs through tf32 products.
 
     Raises:
         UserError: for a backend that does not exist; none is ever replaced.
         KernelUnavailable: where a kernel cannot run, or failed its check on this device.
     """
     check_backend(backend)
+    inputs = (r, decay_logit, k, v, alpha, beta)
+    start = {"initial_state": initial_state, "carried": carried}
     if backend in KERNEL_BACKENDS:
-        return WKV7Output(
-            *wkv7_kernels(
-                *(r, decay_logit, k, v, alpha, beta),
-                initial_state=initial_state,
-                carried=carried,
-                lengths=lengths,
-                backend=backend,
-            )
-        )
-    compute = torch.float64 if v.dtype == torch.float64 else torch.float32
-    inputs = [x.to(compute) for x in (r, decay_logit, k, v, alpha, beta)]
-    inputs[1] = torch.sigmoid(inputs[1])
+        given = {"lengths": lengths, "continued": continued, "backend": backend}
+        return WKV7Output(*wkv7_kernels(*inputs, **start, **given))
+    text = _plain(inputs, **start, lengths=lengths, backend=backend)
+    if continued is None:
+        return text
+    parts = tuple(take_rows(x, continued.rows) for x in inputs)
+    start = {"initial_state": text.final_state, "carried": None}
+    rest = _plain(parts, **start, lengths=continued.lengths, backend=backend)
+    return text._replace(y=put_rows(text.y, continued.rows, rest.y))
+
+
+def _plain(
+    inputs: tuple[Tensor, ...],
+    *,
+    initial_state: Tensor | None,
+    carried: CarriedState | None,
+    lengths: Tensor | None,
+    backend: str,
+) -> WKV7Output:
+    compute = torch.float64 if inputs[3].dtype == torch.float64 else torch.float32
+    dtype, given = inputs[3].dtype, [x.to(compute) for x in inputs]
+    given[1] = torch.sigmoid(given[1])
     if backend == "reference":
-        inputs[1] = LOG_DECAY_SCALE * inputs[1]
+        given[1] = LOG_DECAY_SCALE * given[1]
     if lengths is not None and backend == "reference":
         # decay 1, k = 0 and alpha = 0 leave the state as it is; r = 0 makes y 0
-        pad = torch.arange(r.shape[1], device=r.device) >= lengths.unsqueeze(1)
+        pad = torch.arange(given[0].shape[1], device=lengths.device) >= lengths.unsqueeze(1)
         for i in (0, 1, 2, 4):
-            inputs[i] = inputs[i].masked_fill(pad[:, :, None, None], 0.0)
+            given[i] = given[i].masked_fill(pad[:, :, None, None], 0.0)
     # autocast would round the products to bf16; the recurrence is float32 by contract
-    with torch.autocast(device_type=v.device.type, enabled=False):
-        inputs.append(_start(inputs[0], inputs[3], initial_state, carried))
+    with torch.autocast(device_type=given[3].device.type, enabled=False):
+        given.append(_start(given[0], given[3], initial_state, carried))
         if backend == "reference":
-            y, final_state = wkv7_reference(*inputs)
+            y, final_state = wkv7_reference(*given)
         else:
-            y, final_state = wkv7_chunked(*inputs, lengths=lengths, decay_scale=LOG_DECAY_SCALE)
-    return WKV7Output(y.to(v.dtype), final_state, None)
+            y, final_state = wkv7_chunked(*given, lengths=lengths, decay_scale=LOG_DECAY_SCALE)
+    return WKV7Output(y.to(dtype), final_state, None)
 
 
 def _start(

@@ -1,29 +1,23 @@
-"""WKV7 on the kernels: custom operators that torch.compile and CUDA graphs see as one node each.
+"""WKV7 on the kernels: what the operators take, and texts that are read on in their rows.
 
-B batch, T tokens, H heads, D head size; inputs [B, T, H, D], states [B, H, D, D] float32. The
-kernels themselves, without autograd, stand in fseed_kernels; here they get their fake (shape-only)
-implementations and their derivative.
+B batch, T tokens, H heads, D head size; inputs [B, T, H, D], states [B, H, D, D] float32.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from fseed.ops.carried_state import CarriedState, sum_squares
-from fseed.ops.kernel_backends import approved_launcher, approved_variant
+from fseed.ops.continuation import Continuation
 from fseed.ops.kernel_dtype import kernel_dtype
-from fseed_kernels.launchers import Launcher, saved_chunk_size
-from fseed_kernels.problem import (
-    ROWS_PER_SQUARE,
-    Carried,
-    Inputs,
-    Saved,
-    check_inputs,
-    scratch_dtypes,
-)
+from fseed.ops.rows import put_rows_, take_rows
+from fseed.ops.wkv7_operators import gradients_of, wkv7_forward, wkv7_inference
+from fseed_kernels.problem import Inputs, check_inputs
 
-DECODE_TOKENS = 16  # without gradient, so few tokens run one after the other, in float32
+NOTHING_CARRIED = (None, None, None, 0.0)  # state, squares, gate, clip
 
 
 def wkv7_kernels(
@@ -39,30 +33,97 @@ def wkv7_kernels(
     lengths: Tensor | None,
     backend: str,
     precision: str | None = None,
+    continued: Continuation | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return y, the final state and its sums of squares; differentiable once in every input.
 
     Inputs of mixed dtypes are brought to bf16 under autocast, otherwise to the dtype of ``v``.
     ``precision`` "bf16" or "high" (float32 operands through tf32 products); None: by the dtype.
+    ``continued`` as in ``wkv7``.
 
     Raises:
         ValueError: for shapes or dtypes that the kernels do not read.
         KernelUnavailable: where ``backend`` cannot run, or failed its check on this device.
     """
     dtype = kernel_dtype(v)
-    tensors = [x.to(dtype).contiguous() for x in (r, decay_logit, k, v, alpha, beta)]
+    inputs = [x.to(dtype).contiguous() for x in (r, decay_logit, k, v, alpha, beta)]
     if initial_state is not None:
         initial_state = initial_state.float().contiguous()
     if lengths is not None:
         lengths = lengths.to(torch.int32)
-    check_inputs(Inputs(*tensors), initial_state=initial_state, lengths=lengths)
+    check_inputs(Inputs(*inputs), initial_state=initial_state, lengths=lengths)
     if precision is None:
         precision = "bf16" if dtype == torch.bfloat16 else "high"
-    start = (initial_state, *_carried_arguments(carried))
-    arguments = (*tensors, *start, lengths, backend, precision)
-    if needs_gradient((*tensors, *start)):
-        return wkv7_forward(*arguments)[:3]
-    return wkv7_inference(*arguments)
+    start, options = (initial_state, *_carried_arguments(carried)), (backend, precision)
+    arguments = (*inputs, *start, lengths, *options)
+    if needs_gradient((*inputs, *start)):
+        if continued is None:
+            return wkv7_forward(*arguments)[:3]
+        return _ReadOn.apply(continued.rows, continued.lengths, *arguments)
+    text = wkv7_inference(*arguments)
+    return text if continued is None else _read_on(inputs, text, continued, options)
+
+
+def _read_on(
+    inputs: Sequence[Tensor],
+    text: tuple[Tensor, Tensor, Tensor],
+    continued: Continuation,
+    options: tuple[str, str],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Write what stands behind a text into its y."""
+    y, final_state, _ = text
+    parts = [take_rows(x, continued.rows) for x in inputs]
+    rest = wkv7_inference(*parts, final_state, *NOTHING_CARRIED, continued.lengths, *options)
+    put_rows_(y, continued.rows, rest[0])
+    return text
+
+
+class _ReadOn(torch.autograd.Function):
+    """Two scans with one y and one gradient of every input: nothing of full size is added up."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, own_lengths: Tensor, *arguments: Any):
+        inputs, (initial_state, *carried, ctx.clip) = arguments[:6], arguments[6:11]
+        lengths, *ctx.options = arguments[11:]
+        y, final_state, squares, *kept = wkv7_forward(*arguments)
+        parts = [take_rows(x, rows) for x in inputs]
+        start = (final_state, *NOTHING_CARRIED)
+        own_y, _, _, *own_kept = wkv7_forward(*parts, *start, own_lengths, *ctx.options)
+        put_rows_(y, rows, own_y)
+        ctx.mark_non_differentiable(squares)
+        ctx.set_materialize_grads(False)
+        of_text = (*inputs, *kept, *carried, lengths)
+        ctx.save_for_backward(
+            *(rows, *of_text), *(*parts, *own_kept, *NOTHING_CARRIED[:3], own_lengths)
+        )
+        ctx.has_initial_state = initial_state is not None
+        return y, final_state, squares
+
+    @staticmethod
+    @once_differentiable
+    # the decorator hides the parameter names from the type checker
+    def backward(ctx: Any, *gradients: Tensor | None):  # pyright: ignore[reportIncompatibleMethodOverride]
+        dy, dfinal_state, _ = gradients
+        rows, *saved = ctx.saved_tensors
+        of_text, of_rest = saved[: len(saved) // 2], saved[len(saved) // 2 :]
+        own_dy = None if dy is None else take_rows(dy, rows)
+        *own, dend, _, _ = gradients_of(
+            of_rest, own_dy, None, clip=0.0, options=ctx.options, needs=(False, False)
+        )
+        dfinal_state = dend if dfinal_state is None else dend + dfinal_state
+        needs_carried, needs_gate = ctx.needs_input_grad[9], ctx.needs_input_grad[11]
+        *dinputs, dinitial_state, dgate, dcarried = gradients_of(
+            of_text, dy, dfinal_state, clip=ctx.clip, options=ctx.options,
+            needs=(needs_gate, needs_carried),
+        )  # fmt: skip
+        for whole, part in zip(dinputs, own, strict=True):
+            put_rows_(whole, rows, part)
+        return (
+            *(None, None, *dinputs),
+            dinitial_state if ctx.has_initial_state else None,
+            *(dcarried if needs_carried else None, None, dgate if needs_gate else None),
+            *(None,) * 4,
+        )
 
 
 def needs_gradient(arguments: tuple[Any, ...]) -> bool:
@@ -75,7 +136,7 @@ def _carried_arguments(
     carried: CarriedState | None,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, float]:
     if carried is None:
-        return None, None, None, 0.0
+        return NOTHING_CARRIED
     state = carried.state.contiguous()
     squares = carried.squares
     if not carried.normalize:
@@ -83,235 +144,3 @@ def _carried_arguments(
     elif squares is None:
         squares = sum_squares(state.detach())
     return state, squares, carried.gate.float().contiguous(), carried.clip
-
-
-def _carried(
-    state: Tensor | None, squares: Tensor | None, gate: Tensor | None, clip: float
-) -> Carried | None:
-    if state is None or gate is None:
-        return None
-    return Carried(state=state, squares=squares, gate=gate, clip=clip)
-
-
-@torch.library.custom_op("fseed::wkv7_forward", mutates_args=())
-def wkv7_forward(
-    r: Tensor,
-    decay_logit: Tensor,
-    k: Tensor,
-    v: Tensor,
-    alpha: Tensor,
-    beta: Tensor,
-    initial_state: Tensor | None,
-    carried_state: Tensor | None,
-    carried_squares: Tensor | None,
-    gate: Tensor | None,
-    clip: float,
-    lengths: Tensor | None,
-    backend: str,
-    precision: str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return y, final_state, squares and what the backward pass reads: ``Saved``, in its order."""
-    inputs = Inputs(r, decay_logit, k, v, alpha, beta)
-    launcher = _launcher(inputs, backend, precision)
-    outputs = launcher.forward(
-        inputs,
-        initial_state=initial_state,
-        carried=_carried(carried_state, carried_squares, gate, clip),
-        lengths=lengths,
-        precision=precision,
-        keep=True,
-    )
-    saved = outputs.saved
-    assert saved is not None  # keep=True
-    kept = (saved.step, saved.query, saved.total, saved.states, saved.inverse)
-    return (outputs.y, outputs.final_state, outputs.squares, *kept)
-
-
-@wkv7_forward.register_fake
-def _(
-    r, decay_logit, k, v, alpha, beta, initial_state, carried_state, carried_squares, gate, clip,
-    lengths, backend, precision,
-):  # fmt: skip
-    b, t, h, d = r.shape
-    call = {"device": r.device, "precision": precision, "head_size": d}
-    size = saved_chunk_size(backend, **call, variant=approved_variant(backend, **call))
-    chunks = (t + size - 1) // size
-    scratch, inverse = scratch_dtypes(precision)
-    blocks = (b * h, chunks)
-    return (
-        *_fake_outputs(r),
-        r.new_empty((*blocks, d, d), dtype=scratch),
-        r.new_empty((*blocks, size, d), dtype=scratch),
-        r.new_empty((*blocks, d), dtype=torch.float32),
-        r.new_empty((*blocks, d, d), dtype=scratch),
-        r.new_empty((*blocks, size, size), dtype=inverse),
-    )
-
-
-def _fake_outputs(r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    b, _, h, d = r.shape
-    final_state = r.new_empty((b, h, d, d), dtype=torch.float32)
-    squares = r.new_empty((b, h, d // ROWS_PER_SQUARE), dtype=torch.float32)
-    return torch.empty_like(r), final_state, squares
-
-
-@torch.library.custom_op("fseed::wkv7_inference", mutates_args=())
-def wkv7_inference(
-    r: Tensor,
-    decay_logit: Tensor,
-    k: Tensor,
-    v: Tensor,
-    alpha: Tensor,
-    beta: Tensor,
-    initial_state: Tensor | None,
-    carried_state: Tensor | None,
-    carried_squares: Tensor | None,
-    gate: Tensor | None,
-    clip: float,
-    lengths: Tensor | None,
-    backend: str,
-    precision: str,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return y, final_state and squares; nothing is kept for a backward pass."""
-    inputs = Inputs(r, decay_logit, k, v, alpha, beta)
-    launcher = _launcher(inputs, backend, precision)
-    start = {
-        "initial_state": initial_state,
-        "carried": _carried(carried_state, carried_squares, gate, clip),
-        "lengths": lengths,
-    }
-    if r.shape[1] <= DECODE_TOKENS:
-        outputs = launcher.decode(inputs, **start)
-    else:
-        outputs = launcher.forward(inputs, **start, precision=precision, keep=False)
-    return outputs.y, outputs.final_state, outputs.squares
-
-
-@wkv7_inference.register_fake
-def _(
-    r, decay_logit, k, v, alpha, beta, initial_state, carried_state, carried_squares, gate, clip,
-    lengths, backend, precision,
-):  # fmt: skip
-    return _fake_outputs(r)
-
-
-@torch.library.custom_op("fseed::wkv7_backward", mutates_args=())
-def wkv7_backward(
-    r: Tensor,
-    decay_logit: Tensor,
-    k: Tensor,
-    v: Tensor,
-    alpha: Tensor,
-    beta: Tensor,
-    step: Tensor,
-    query: Tensor,
-    total: Tensor,
-    states: Tensor,
-    inverse: Tensor,
-    dy: Tensor,
-    dfinal_state: Tensor | None,
-    carried_state: Tensor | None,
-    carried_squares: Tensor | None,
-    gate: Tensor | None,
-    clip: float,
-    lengths: Tensor | None,
-    backend: str,
-    precision: str,
-    needs_gate: bool,
-    needs_carried: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return the gradients of the six inputs, initial_state, gate and carried_state.
-
-    The last two are empty where there is nothing to differentiate.
-    """
-    inputs = Inputs(r, decay_logit, k, v, alpha, beta)
-    gradients = _launcher(inputs, backend, precision).backward(
-        inputs,
-        Saved(step, query, total, states, inverse),
-        dy,
-        dfinal_state,
-        carried=_carried(carried_state, carried_squares, gate, clip),
-        lengths=lengths,
-        precision=precision,
-        needs_gate=needs_gate,
-        needs_carried=needs_carried,
-    )
-    carried_gradients = [
-        total.new_empty(0) if x is None else x for x in (gradients.gate, gradients.carried_state)
-    ]
-    return (
-        gradients.r,
-        gradients.decay_logit,
-        gradients.k,
-        gradients.v,
-        gradients.alpha,
-        gradients.beta,
-        gradients.initial_state,
-        carried_gradients[0],
-        carried_gradients[1],
-    )
-
-
-@wkv7_backward.register_fake
-def _(
-    r, decay_logit, k, v, alpha, beta, step, query, total, states, inverse, dy, dfinal_state,
-    carried_state, carried_squares, gate, clip, lengths, backend, precision, needs_gate,
-    needs_carried,
-):  # fmt: skip
-    b, _, h, d = r.shape
-    inputs = [torch.empty_like(x) for x in (r, decay_logit, k, v, alpha, beta)]
-    dgate = (b, h) if needs_gate else (0,)
-    dcarried = (b, h, d, d) if needs_carried else (0,)
-    return (*inputs, *(total.new_empty(s) for s in ((b, h, d, d), dgate, dcarried)))
-
-
-def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    initial_state, carried_state, carried_squares, gate, clip, lengths, backend, precision = inputs[
-        6:
-    ]
-    _, _, squares, *kept = output
-    # without this, autograd fills a zero gradient for each of them
-    ctx.mark_non_differentiable(squares, *kept)
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs[:6], *kept, carried_state, carried_squares, gate, lengths)
-    ctx.clip, ctx.backend, ctx.precision = clip, backend, precision
-    ctx.has_initial_state = initial_state is not None
-
-
-def _backward(ctx: Any, dy: Tensor | None, dfinal_state: Tensor | None, *_: Any) -> tuple[Any, ...]:
-    *kept, carried_state, carried_squares, gate, lengths = ctx.saved_tensors
-    dy = torch.zeros_like(kept[0]) if dy is None else dy.contiguous()
-    if dfinal_state is not None:
-        dfinal_state = dfinal_state.contiguous()
-    needs_carried, needs_gate = ctx.needs_input_grad[7], ctx.needs_input_grad[9]
-    carried = (carried_state, carried_squares, gate, ctx.clip)
-    gradients = wkv7_backward(
-        *kept,
-        dy,
-        dfinal_state,
-        *carried,
-        lengths,
-        ctx.backend,
-        ctx.precision,
-        needs_gate,
-        needs_carried,
-    )
-    *inputs, dinitial_state, dgate, dcarried = gradients
-    return (
-        *inputs,
-        dinitial_state if ctx.has_initial_state else None,
-        dcarried if needs_carried else None,
-        None,
-        dgate if needs_gate else None,
-        *(None,) * 4,
-    )
-
-
-wkv7_forward.register_autograd(_backward, setup_context=_keep_for_backward)
-
-
-def _launcher(inputs: Inputs, backend: str, precision: str) -> Launcher:
-    b, _, h, d = inputs.sizes
-    return approved_launcher(
-        backend, device=inputs.r.device, precision=precision, head_size=d, num_heads=h, batch_size=b
-    )
