@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 CHECK_STEPS = 5  # first steps whose losses and gradient norms are compared
-SCORED_BATCH = 8  # budget.eval_batch_size of the experiments
+# examples scored and decoded at a time: budget.eval_batch_size, and that of the earlier scripts
+SCORED_BATCH = {"ours": 32, "unfused": 8}
 
 
 @dataclass(frozen=True)
@@ -202,16 +203,16 @@ def profile_jobs(
 def score_jobs(shapes: Sequence[Shape], *, steps: int, warm_up: int) -> list[Job]:
     """Return the jobs that time scoring and decoding of both sides of the projection.
 
-    All of one batch size: that of the experiments' evaluations where it is among the shapes.
+    Each at its own batch size, or at the next smaller one of ``shapes``.
     """
     sizes = {shape.batch for shape in shapes}
-    batch = SCORED_BATCH if SCORED_BATCH in sizes else min(sizes)
-    return [
-        Job("score", name, shape, steps, warm_up)
-        for name in ("ours", "unfused")
-        for shape in shapes
-        if shape.batch == batch
-    ]
+    found = []
+    for name, wanted in SCORED_BATCH.items():
+        batch = max((size for size in sizes if size <= wanted), default=min(sizes))
+        found += [
+            Job("score", name, shape, steps, warm_up) for shape in shapes if shape.batch == batch
+        ]
+    return found
 
 
 def renamed(jobs: Sequence[Job], purpose: str) -> list[Job]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from bench_throughput.jobs import Job
+from bench_throughput.jobs import SCORED_BATCH, Job
 from bench_throughput.measured import device_name
 from bench_throughput.ours import built_attempt
 from bench_throughput.rows import Row, job_row
@@ -17,7 +17,6 @@ from fseed.models.prompt_answer import PromptAnswer, read_prompt
 from fseed.training.attempt import Attempt
 from fseed.training.records import run_device
 
-DECODED = {"ours": 64, "unfused": 8}  # answers at a time; 8 is eval_batch_size of the experiments
 NEW_TOKENS = 32
 NEVER = -1  # an end of text that no model writes
 
@@ -42,15 +41,15 @@ def measure_scoring(setting: Setting, job: Job) -> Row:
     return job_row(
         job, "score",
         milliseconds=1e3 * median, tokens=on_device[0].num_tokens, device=device_name(clock),
-        decoded_per_second=decode_rate, decoded_at_a_time=DECODED[job.trainer],
+        decoded_per_second=decode_rate, decoded_at_a_time=SCORED_BATCH[job.trainer],
     )  # fmt: skip
 
 
 def _decode_rate(job: Job, attempt: Attempt, batch: PromptAnswer, clock: StepClock) -> float:
     model = attempt.module.model
     row = batch._replace(
-        prompt=batch.prompt[:1].expand(DECODED[job.trainer], -1),
-        prompt_lengths=batch.prompt_lengths[:1].expand(DECODED[job.trainer]),
+        prompt=batch.prompt[:1].expand(SCORED_BATCH[job.trainer], -1),
+        prompt_lengths=batch.prompt_lengths[:1].expand(SCORED_BATCH[job.trainer]),
     )
     last, state = read_prompt(model, row, future_seed=attempt.module.future_seed)
 
@@ -61,7 +60,7 @@ def _decode_rate(job: Job, attempt: Attempt, batch: PromptAnswer, clock: StepClo
         return decoder(state, logits, max_new_tokens=NEW_TOKENS, end_of_text=NEVER)
 
     decode()
-    return DECODED[job.trainer] * NEW_TOKENS / _timed(decode, clock)
+    return SCORED_BATCH[job.trainer] * NEW_TOKENS / _timed(decode, clock)
 
 
 def _timed(call: Callable[[], object], clock: StepClock) -> float:

@@ -143,6 +143,11 @@ class RWKV7(nn.Module):
         """The blocks, first to last."""
         return cast(list[Block], list(self.blocks))
 
+    def matrices(self) -> dict[str, nn.Parameter]:
+        """Return by name what every token is multiplied with in the layers: read once a pass."""
+        named = self.blocks.named_parameters("blocks")
+        return {name: p for name, p in named if p.ndim == 2 and not name.endswith(".r_k")}
+
     @property
     def backend(self) -> str:
         """The operators that compute the layers, the embedding and the loss; see use_backend."""

@@ -15,6 +15,7 @@ from fseed.models.rwkv7 import RWKV7
 from fseed.ops.cuda_graphs import Recorder
 from fseed.tasks.base import Objective
 from fseed.training.captured_step import PLAIN, StepPlan, StepRunner
+from fseed.training.cast_weights import CastWeights, reads_once
 from fseed.training.distributed import ALONE, Ranks
 from fseed.training.micro_batches import split_batch
 from fseed.training.objectives import Learner
@@ -56,6 +57,7 @@ class FutureSeedModule(L.LightningModule):
         self.config, self.learner, self.ranks = config, learner, ranks
         self._prepare, self.plan, self._open_recorder = prepare, plan, recorder
         self.runner: StepRunner | None = None
+        self._cast: CastWeights | None = None  # of static steps
         # of what the objective trains before clipping, gates aside: backbone and task head
         self.grad_norms: tuple[Tensor, Tensor] | None = None  # on the device
         self._gates_before: Tensor | None = None
@@ -87,6 +89,8 @@ class FutureSeedModule(L.LightningModule):
         optimizer = self._plain_optimizer()
         assert isinstance(optimizer, torch.optim.AdamW)
         keep_rates_on_device(optimizer)
+        if reads_once(self.config, self.learner):
+            self._cast = CastWeights(self.learner)
         recorder = self._open_recorder
         self.runner = StepRunner(
             gradients=self._static_gradients,
@@ -99,6 +103,7 @@ class FutureSeedModule(L.LightningModule):
         """Let go of the graphs: Lightning moves the weights that they point to."""
         if self.runner is not None:
             self.runner.close()
+            self._cast = None
 
     def transfer_batch_to_device(
         self, batch: PromptAnswer, device: torch.device, dataloader_idx: int
@@ -159,18 +164,22 @@ class FutureSeedModule(L.LightningModule):
         torch.clear_autocast_cache()
         gates_before = self._gates()
         self._plain_optimizer().zero_grad()
+        if self._cast is not None:
+            self._cast.refresh()
         batch_loss = torch.zeros((), device=self.device)
         for part in static_parts(batch, size=self.config.trainer.micro_batch_size):
             loss = self._static_share(part)
             with torch.autocast(self.device.type, enabled=False):
                 loss.backward()
+            if self._cast is not None:
+                self._cast.collect()
             batch_loss = batch_loss + loss.detach()
         torch.clear_autocast_cache()
         return batch_loss, gates_before
 
     def _static_share(self, part: PromptAnswer) -> Tensor:
         """Return the loss of a part as its share of that of the batch, see ``static_parts``."""
-        loss = self.learner(part)
+        loss = self.learner(part) if self._cast is None else self._cast.loss(part)
         if self.learner.objective is not Objective.retrieval:
             return loss
         assert part.num_targets is not None
