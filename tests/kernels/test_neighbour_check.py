@@ -7,7 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from fseed_kernels.neighbours import check, mix_output, norm_shift_mix, relu_squared, wkv7_inputs
+from fseed_kernels.neighbours import (
+    check,
+    mix_output,
+    move_rows,
+    norm_shift_mix,
+    relu_squared,
+    wkv7_inputs,
+)
 
 if torch.cuda.is_available():
     pytest.skip("the kernels are compiled where a GPU is", allow_module_level=True)
@@ -72,6 +79,13 @@ def test_a_wrong_output_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         mix_output, "forward", lambda *args, **kwargs: 1.02 * forward(*args, **kwargs)
     )
     assert find_error() == "mix_output: out0 is off by 2.0e-02 (allowed 1.0e-04)"
+
+
+@pytest.mark.parametrize("name", ["take", "put_"])
+def test_a_token_in_the_wrong_place_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    move = getattr(move_rows, name)
+    monkeypatch.setattr(move_rows, name, lambda x, rows, *parts: move(x, rows.flip(0), *parts))
+    assert find_error() == "move_rows: a token stands in the wrong place"
 
 
 def test_nan_never_passes(monkeypatch: pytest.MonkeyPatch) -> None:

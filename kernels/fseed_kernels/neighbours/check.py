@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from fseed_kernels.concurrent_checks import first_finding
-from fseed_kernels.neighbours import cross_entropy, embedding_gradient
+from fseed_kernels.neighbours import cross_entropy, embedding_gradient, move_rows
 from fseed_kernels.neighbours.forms import (
     Neighbour,
     build_mix_output,
@@ -60,6 +60,7 @@ def find_error(*, device: torch.device, dtype: torch.dtype, head_size: int, widt
     builders = _neighbours(device, dtype, width // head_size, head_size)
     checks = [partial(check, build) for build in builders]
     checks.append(partial(_check_cross_entropy, device, dtype))
+    checks.append(partial(_check_move_rows, device, dtype, width))
     # under autocast the residual stream is float32, and its gradient
     for kind in dict.fromkeys((torch.float32, dtype)):
         checks.append(partial(_check_embedding_gradient, device, kind, width))
@@ -109,6 +110,29 @@ def _check_embedding_gradient(device: torch.device, dtype: torch.dtype, width: i
     error = relative_error(embedding_gradient.backward(tokens, dout, num_ids=50), expected)
     is_right = error <= TOLERANCES[dtype]
     return "" if is_right else _off("embedding_gradient: gradient of the table", error, dtype)
+
+
+def _check_move_rows(device: torch.device, dtype: torch.dtype, width: int) -> str:
+    """Tokens are taken out of six tensors, and written over another place of them."""
+    generator = torch.Generator(device).manual_seed(0)
+    wholes = [
+        torch.randn(2, 41, width, generator=generator, device=device).to(dtype)
+        for _ in range(move_rows.MAX_TENSORS)
+    ]
+    before = [x.clone() for x in wholes]
+    taken, over = (
+        torch.tensor([*range(start, start + 9), *range(start + 50, start + 59)], device=device)
+        for start in (3, 20)
+    )
+    parts = move_rows.take(wholes, taken)
+    move_rows.put_(wholes, over, parts)
+    for whole, given, part in zip(wholes, before, parts, strict=True):
+        expected = given.flatten(0, 1)
+        found = torch.equal(part.flatten(0, 1), expected[taken])
+        expected[over] = expected[taken]
+        if not (found and torch.equal(whole.flatten(0, 1), expected)):
+            return "move_rows: a token stands in the wrong place"
+    return ""
 
 
 def _neighbours(

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from fseed.ops.carried_state import CarriedState, sum_squares
 from fseed.ops.continuation import Continuation
 from fseed.ops.kernel_dtype import kernel_dtype
-from fseed.ops.rows import put_rows_, take_rows
+from fseed.ops.row_kernels import put_all_rows_, take_all_rows
 from fseed.ops.wkv7_operators import gradients_of, wkv7_forward, wkv7_inference
 from fseed_kernels.problem import Inputs, check_inputs
 
@@ -72,9 +72,9 @@ def _read_on(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Write what stands behind a text into its y."""
     y, final_state, _ = text
-    parts = [take_rows(x, continued.rows) for x in inputs]
+    parts = take_all_rows(list(inputs), continued.rows)
     rest = wkv7_inference(*parts, final_state, *NOTHING_CARRIED, continued.lengths, *options)
-    put_rows_(y, continued.rows, rest[0])
+    put_all_rows_([y], continued.rows, [rest[0]])
     return text
 
 
@@ -86,10 +86,10 @@ class _ReadOn(torch.autograd.Function):
         inputs, (initial_state, *carried, ctx.clip) = arguments[:6], arguments[6:11]
         lengths, *ctx.options = arguments[11:]
         y, final_state, squares, *kept = wkv7_forward(*arguments)
-        parts = [take_rows(x, rows) for x in inputs]
+        parts = take_all_rows(list(inputs), rows)
         start = (final_state, *NOTHING_CARRIED)
         own_y, _, _, *own_kept = wkv7_forward(*parts, *start, own_lengths, *ctx.options)
-        put_rows_(y, rows, own_y)
+        put_all_rows_([y], rows, [own_y])
         ctx.mark_non_differentiable(squares)
         ctx.set_materialize_grads(False)
         of_text = (*inputs, *kept, *carried, lengths)
@@ -106,7 +106,7 @@ class _ReadOn(torch.autograd.Function):
         dy, dfinal_state, _ = gradients
         rows, *saved = ctx.saved_tensors
         of_text, of_rest = saved[: len(saved) // 2], saved[len(saved) // 2 :]
-        own_dy = None if dy is None else take_rows(dy, rows)
+        own_dy = None if dy is None else take_all_rows([dy.contiguous()], rows)[0]
         *own, dend, _, _ = gradients_of(
             of_rest, own_dy, None, clip=0.0, options=ctx.options, needs=(False, False)
         )
@@ -116,8 +116,7 @@ class _ReadOn(torch.autograd.Function):
             of_text, dy, dfinal_state, clip=ctx.clip, options=ctx.options,
             needs=(needs_gate, needs_carried),
         )  # fmt: skip
-        for whole, part in zip(dinputs, own, strict=True):
-            put_rows_(whole, rows, part)
+        put_all_rows_(dinputs, rows, own)
         return (
             *(None, None, *dinputs),
             dinitial_state if ctx.has_initial_state else None,
