@@ -100,7 +100,8 @@ class Workers:
             self._start(
                 *("--compile-fla", f"{trainer.dtype}:{i}/{shards}"),
                 log="compile-fla",
-                environment=trainer.environment,
+                # as many processes as cores: threads of their own would stand in each other's way
+                environment={**trainer.environment, "OMP_NUM_THREADS": "1"},
             )
             for i in range(shards)
         ]

@@ -8,6 +8,7 @@ from typing import Any
 from bench_throughput.jobs import Job
 
 Row = dict[str, Any]
+MISSING = ("skipped", "failed")  # kinds of rows that measured nothing
 
 
 def job_row(job: Job, kind: str, **values: Any) -> Row:
@@ -52,11 +53,19 @@ def latest(rows: Sequence[Row], **wanted: object) -> Row | None:
 def merge_rows(parts: Iterable[Sequence[Row]]) -> list[Row]:
     """Join rows of several commands; of a job that was done twice the later one stays.
 
-    A failure never replaces a measurement.
+    A failure never replaces a measurement, and is left out where there is one.
     """
     merged: dict[tuple[object, ...], Row] = {}
+    measured: set[tuple[object, ...]] = set()
     for row in (row for part in parts for row in part):
-        group = "missing" if row["kind"] in ("skipped", "failed") else row["kind"]
-        keys = ("purpose", "trainer", "shape", "choice", "device")
-        merged[group, *(row.get(key) for key in keys)] = row
-    return list(merged.values())
+        job = tuple(row.get(key) for key in ("purpose", "trainer", "shape", "choice"))
+        if row["kind"] in MISSING:
+            merged["missing", job] = row
+        else:
+            measured.add(job)
+            merged[row["kind"], job, row.get("device")] = row
+    return [
+        row
+        for (_, job, *_), row in merged.items()
+        if row["kind"] not in MISSING or job not in measured
+    ]

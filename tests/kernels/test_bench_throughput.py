@@ -183,7 +183,9 @@ def test_rows_survive_a_cut_and_merge(tmp_path):
     later = row | {"milliseconds": 1.0}
     failed = job_row(job, "failed", reason="no memory")
     merged = merge_rows([[row], [later, failed]])
-    assert merged == [later, failed]
+    assert merged == [later]
+    other = failed | {"shape": "8x64"}
+    assert merge_rows([[other], [row], [failed]]) == [other, row]
     assert merge_rows([[later | {"device": "other"}], [later]])[0]["device"] == "other"
 
 

@@ -89,10 +89,10 @@ def _copy(wholes: Sequence[Tensor], parts: Sequence[Tensor], rows: Tensor, *, pu
     for whole, piece in zip(wholes, parts, strict=True):
         check_tensor("tensors", whole, shape=tuple(like.shape), like=like, dtype=like.dtype)
         check_tensor("parts", piece, shape=part, like=like, dtype=like.dtype)
-    spare = MAX_TENSORS - len(wholes)  # no program reads them
+    spare = range(MAX_TENSORS - len(wholes))  # no program reads them
     c = like.shape[2:].numel()
     with on_device(like):
         copy_rows[(len(rows), len(wholes))](
-            *(*wholes, *wholes[:1] * spare, *parts, *parts[:1] * spare),
+            *(*wholes, *(like for _ in spare)), *(*parts, *(like for _ in spare)),
             rows, C=c, BLOCK=triton.next_power_of_2(c), PUT=put, num_warps=4,
         )  # fmt: skip

@@ -35,7 +35,7 @@ class CastWeights:
         """Allocate the copies, which stay where they are: a graph may read them."""
         self._learner = learner
         named = learner.model.matrices()
-        self._masters = list(named.values())
+        self._masters: list[Tensor] = list(named.values())
         self._copies = {
             f"model.{name}": matrix.detach().bfloat16().requires_grad_()
             for name, matrix in named.items()
@@ -53,9 +53,8 @@ class CastWeights:
     @torch.no_grad()
     def collect(self) -> None:
         """Add the gradients of a backward pass to those of the matrices."""
-        gradients = [copy.grad for copy in self._copies.values()]
         whole = [torch.empty_like(matrix) for matrix in self._masters]
-        _copy_all(whole, gradients)
+        _copy_all(whole, [copy.grad for copy in self._copies.values() if copy.grad is not None])
         for master, copy, gradient in zip(self._masters, self._copies.values(), whole, strict=True):
             copy.grad = None
             master.grad = gradient if master.grad is None else master.grad.add_(gradient)
