@@ -19,7 +19,7 @@ LENGTHS, OWN = [200, 131, 64, 7], [70, 1, 33, 0]
 
 def two_scans(inputs: list[Tensor], lengths: Tensor, continued: Continuation, backend: str):
     text = wkv7(*inputs, lengths=lengths, backend=backend)
-    parts = [take_rows(x, continued.rows) for x in inputs]
+    parts = take_rows(inputs, continued.rows, backend=backend)
     start = {"initial_state": text.final_state, "lengths": continued.lengths}
     rest = wkv7(*parts, **start, backend=backend)
     return put_rows(text.y, continued.rows, rest.y), text.final_state

@@ -83,7 +83,7 @@ class TimeMix(nn.Module):
         y, k, v = recurrence.y, inputs.k, inputs.v
         if end is not None:
             # few rows meet the gate
-            y, r, k, v, g = (end.of(part) for part in (y, r, k, v, g))
+            y, r, k, v, g = end.of(y, r, k, v, g, backend=self.backend)
             g = g @ self.g1
         g = torch.sigmoid(g) @ self.g2
         out = mix_output(y, r=r, k=k, v=v, g=g, r_k=self.r_k, norm=self.ln_x, backend=self.backend)
@@ -240,7 +240,7 @@ class Block(nn.Module):
             v_first=v_first, lengths=lengths, continued=continued, end=end,
         )  # fmt: skip
         if end is not None:
-            x, lengths = end.of(x), end.lengths
+            (x,), lengths = end.of(x, backend=self.att.backend), end.lengths
         x = x + out
         out, ffn_shift = self.ffn(x, norm=self.ln2, previous=ffn_shift, lengths=lengths)
         return BlockOutput(

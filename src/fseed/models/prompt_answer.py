@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from fseed.models.future_seed import FutureSeed
 from fseed.models.rwkv7 import RWKV7, ModelState
 from fseed.ops.continuation import Continuation
-from fseed.ops.rows import put_rows
 
 
 class PromptAnswer(NamedTuple):
@@ -99,11 +98,11 @@ def join(batch: PromptAnswer) -> tuple[Int[Tensor, "B P+A-1"], Continuation]:
     The last answer token predicts nothing, so it is not read.
     """
     (_, prompt_size), size = batch.prompt.shape, batch.answer.shape[1] - 1
-    continued = Continuation.behind(
-        batch.prompt_lengths,
-        lengths=batch.answer_lengths - 1,
-        size=size,
-        num_tokens=prompt_size + size,
-    )
-    tokens = F.pad(batch.prompt, (0, size))
-    return put_rows(tokens, continued.rows, batch.answer[:, :-1]), continued
+    num_tokens, ends = prompt_size + size, batch.prompt_lengths
+    places = torch.arange(num_tokens, device=ends.device) - ends.unsqueeze(1)  # in the answer
+    answer = batch.answer.gather(1, places.clamp(0, size - 1))
+    is_answer = (places >= 0) & (places < size)
+    tokens = torch.where(is_answer, answer, F.pad(batch.prompt, (0, size)))
+    own_lengths = batch.answer_lengths - 1
+    given = {"lengths": own_lengths, "size": size, "num_tokens": num_tokens}
+    return tokens, Continuation.behind(ends, **given)

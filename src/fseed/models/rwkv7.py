@@ -110,7 +110,7 @@ class RWKV7(nn.Module):
             finals.append((shifts[0], out.final_state, shifts[1]))
             below = out
         assert below is not None
-        x = below.x if end is None else end.choose(below.x)
+        x = below.x if end is None else end.choose(below.x, backend=self.backend)
         att_shifts, wkvs, ffn_shifts = (torch.stack(parts) for parts in zip(*finals, strict=True))
         return ModelOutput(self.ln_out(x), ModelState(att_shifts, wkvs, ffn_shifts))
 

@@ -48,10 +48,10 @@ class TextEnd:
             flat_rows(last + steps[: num_more + 1], num_tokens=size),
         )
 
-    def of(self, x: Tensor) -> Tensor:
-        """Return those tokens of x [B, T, ...] as [B, E, ...]."""
-        return take_rows(x, self.rows)
+    def of(self, *tensors: Tensor, backend: str) -> tuple[Tensor, ...]:
+        """Return those tokens of every tensor [B, T, ...] as [B, E, ...]."""
+        return take_rows(tensors, self.rows, backend=backend)
 
-    def choose(self, x: Float[Tensor, "B E C"]) -> Float[Tensor, "B A+1 C"]:
+    def choose(self, x: Float[Tensor, "B E C"], *, backend: str) -> Float[Tensor, "B A+1 C"]:
         """Return those of them whose output is wanted."""
-        return take_rows(x, self.wanted)
+        return take_rows((x,), self.wanted, backend=backend)[0]

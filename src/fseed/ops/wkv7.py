@@ -69,7 +69,7 @@ def wkv7(
     text = _plain(inputs, **start, lengths=lengths, backend=backend)
     if continued is None:
         return text
-    parts = tuple(take_rows(x, continued.rows) for x in inputs)
+    parts = take_rows(inputs, continued.rows, backend=backend)
     start = {"initial_state": text.final_state, "carried": None}
     rest = _plain(parts, **start, lengths=continued.lengths, backend=backend)
     return text._replace(y=put_rows(text.y, continued.rows, rest.y))
