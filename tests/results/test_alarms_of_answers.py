@@ -67,6 +67,14 @@ def test_of_three_rows_only_the_alike_ones_are_told_together(tmp_path: Path) -> 
     assert told == ["a_l10 and bb_l10", "bb_l10 and ccc_l10"]
 
 
+def test_pairs_of_rows_may_be_found_in_any_order(tmp_path: Path) -> None:
+    # no_fs is like the last row alone, which is like the middle one: 5 and 8 of 100 examples
+    for arm, changed in {"bb_l10": range(13), "ccc_l10": range(5)}.items():
+        write_pairs(tmp_path, changed=changed, arm=arm)
+    told = [alarm.split(" answer alike: ")[0] for alarm in alarms_of(tmp_path)]
+    assert told == ["no_fs and ccc_l10", "bb_l10 and ccc_l10"]
+
+
 def test_what_an_aa_arm_changes_is_noise(tmp_path: Path) -> None:
     for seed in range(3):
         base = BASE.with_(seed=seed, loss=1.0 + seed, predictions=answers(seed=0))

@@ -95,7 +95,7 @@ def _alike(arms: Sequence[Arm]) -> list[str]:
             if (most := _most_changed(table.rows[left], table.rows[right], limit=table.noise))
             is not None
         }
-        for cluster in _clusters(changed):
+        for cluster in _clusters(changed, names=list(table.rows)):
             most = max(changed[pair] for pair in combinations(cluster, 2))
             alarms.append(
                 f"{', '.join(cluster[:-1])} and {cluster[-1]} answer alike: {100 * most:.2f} % of "
@@ -105,9 +105,11 @@ def _alike(arms: Sequence[Arm]) -> list[str]:
     return alarms
 
 
-def _clusters(pairs: Collection[tuple[str, str]]) -> Iterator[list[str]]:
-    """Yield groups of rows that are all alike, so that every pair stands in one of them."""
-    names = list(dict.fromkeys(name for pair in pairs for name in pair))
+def _clusters(pairs: Collection[tuple[str, str]], *, names: Sequence[str]) -> Iterator[list[str]]:
+    """Yield groups of rows that are all alike, so that every pair stands in one of them.
+
+    ``names``: all rows, in the order in which ``pairs`` has them.
+    """
     told: set[tuple[str, str]] = set()
     for pair in pairs:
         if pair in told:

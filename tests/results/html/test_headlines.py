@@ -6,7 +6,7 @@ import pytest
 from fseed.results.collection import Collection
 from fseed.results.comparison import Comparison
 from fseed.results.html.figures.forest import ForestRow
-from fseed.results.html.headlines import build_headline, lead_number
+from fseed.results.html.headlines import build_headline, lead_number, split_settings
 from fseed.results.html.view import TableView, TaskView, build_tasks
 
 
@@ -165,3 +165,16 @@ def test_the_last_stage_with_a_number_speaks(staged: Collection) -> None:
     headline = build_headline(replace(task, tables=tables))
     assert headline.lead is not None
     assert headline.lead.stage == "medium"
+
+
+def test_every_setting_of_the_last_stage_has_its_answer(template: Comparison) -> None:
+    """Two orders of a task: an answer of the first alone would hide what the second shows."""
+    first = task_of(template, {"verdict": "inconclusive", "setting": "task.order=a"})
+    second = task_of(template, {"verdict": "helps", "setting": "task.order=b"})
+    failed = task_of(template, {"verdict": "failed", "setting": "task.order=c", **UNMEASURED})
+    quick = task_of(template, {"verdict": "hurts"}, stage="quick")
+    tables = [table for one in (first, second, failed, quick) for table in one.tables]
+    parts = split_settings(replace(first, tables=tables))
+    assert [build_headline(part).verdict for part in parts] == ["inconclusive", "helps", "failed"]
+    assert [len(part.tables) for part in parts] == [2, 2, 1]
+    assert split_settings(failed) == [failed]

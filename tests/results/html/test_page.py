@@ -4,7 +4,7 @@ import re
 import subprocess
 import sys
 import time
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
@@ -46,6 +46,21 @@ def test_what_all_rests_on_comes_first(page: Node) -> None:
     names = [node.text for node in header.find("dt")]
     assert names == ["model nano", "data hotpot, source mini", "data kvsort, source mini", "runs"]
     assert "randomly initialised" in header.find("dd")[0].text
+
+
+def test_every_order_of_a_task_has_its_card(tmp_path: Path) -> None:
+    for order, effect in {"clue_first": 0.0, "plain": 0.5}.items():
+        for seed, arm in product(range(5), ("no_fs", "scalar_l8")):
+            gain = effect if arm == "scalar_l8" else 0.0
+            finish(tmp_path, spec_of(arm, seed, effect=gain, changes={"task.order": order}))
+    page = parse(render_html(collect_runs([tmp_path]), title="t"))
+    cards = page.find("article", "card")
+    assert [card.find("p", "kicker")[0].text.rpartition(", ")[2] for card in cards] == [
+        *("task.order=clue_first", "task.order=plain")
+    ]
+    assert [card.one("h3").text for card in cards] == [
+        *("Not decided: scalar_l8 cannot be told from plain training.", "scalar_l8 helps.")
+    ]
 
 
 def test_every_task_has_its_card_and_its_section(page: Node, report: Collection) -> None:

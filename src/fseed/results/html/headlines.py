@@ -1,7 +1,7 @@
 """The first thing to read of every task: what was found, how surely, and what it does not show."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fseed.results.comparison import Comparison
 from fseed.results.formats import seed_words
@@ -22,6 +22,22 @@ class Headline:
     lead: Comparison | None
     facts: list[str]
     limits: list[str]
+
+
+def split_settings(task: TaskView) -> list[TaskView]:
+    """Return the task once for every setting of its last measured stage, as each has its answer.
+
+    Two orders of one task, say, are two tables of one stage. A setting without a number is alone.
+    """
+    stage = next((one.stage for one in task.tables if _measured(_arms_of(one))), None)
+    if stage is None:
+        return [task]
+    before = [one for one in task.tables if one.stage != stage]
+    return [
+        replace(task, tables=[one, *(before if _measured(_arms_of(one)) else [])])
+        for one in task.tables
+        if one.stage == stage
+    ]
 
 
 def build_headline(task: TaskView) -> Headline:

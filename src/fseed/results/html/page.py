@@ -5,7 +5,12 @@ from pathlib import Path
 
 from fseed.results.collection import Collection
 from fseed.results.formats import seed_words
-from fseed.results.html.headlines import Headline, build_headline, lead_number
+from fseed.results.html.headlines import (
+    Headline,
+    build_headline,
+    lead_number,
+    split_settings,
+)
 from fseed.results.html.markup import Html, element, join
 from fseed.results.html.sections.curves import render_curves
 from fseed.results.html.sections.paired import render_table
@@ -66,7 +71,11 @@ def _header(collection: Collection, title: str) -> Html:
 
 
 def _at_a_glance(tasks: Sequence[TaskView], contents: Sequence[Html]) -> Html:
-    cards = [_card(index, task, build_headline(task)) for index, task in enumerate(tasks, start=1)]
+    cards = [
+        _card(index, part, build_headline(part))
+        for index, task in enumerate(tasks, start=1)
+        for part in split_settings(task)
+    ]
     empty = element("p", "There is no arm to compare with plain training.", class_="soft")
     return element(
         "section",
@@ -90,9 +99,11 @@ def _card(index: int, task: TaskView, headline: Headline) -> Html:
     facts = [element("li", fact) for fact in headline.facts]
     limits = [element("li", limit) for limit in headline.limits]
     shown = element("h4", "What this does not show")
+    setting = task.tables[0].rows[0].comparison.setting
+    place = f"{_place(task)}, {setting}" if setting else _place(task)
     return element(
         "article",
-        element("p", _place(task), class_="kicker"),
+        element("p", place, class_="kicker"),
         element("h3", element("a", headline.sentence, href=f"#task-{index}")),
         element("div", badge(headline.verdict), number, class_="verdict-line"),
         element("ul", *facts, class_="inline-facts") if facts else None,
