@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from fseed.sweep.environment import missing_gpu_reason
 
@@ -27,6 +28,9 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 os.environ.pop("COLUMNS", None)
 # tests build their examples and leave the user's cache alone
 os.environ["FSEED_CACHE"] = "off"
+# how long an example takes says what else the machine does
+settings.register_profile("fseed", deadline=None)
+settings.load_profile("fseed")
 # importing all test modules makes no garbage worth looking for
 gc.disable()
 

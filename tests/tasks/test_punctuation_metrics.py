@@ -76,7 +76,7 @@ def test_marks_stand_in_gaps_between_words():
 
 
 @given(TEXTS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @example("a-" * 5)
 @example("1.2.3")
 def test_stripping_twice_is_stripping_once(text):
@@ -87,7 +87,7 @@ def test_stripping_twice_is_stripping_once(text):
 
 
 @given(TEXTS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_gold_is_perfect_and_the_stripped_text_restores_no_mark(text):
     gold, copied = count_restored(text, text), count_restored(strip_text(text), text)
     assert (gold.marks_spurious, gold.marks_missing, gold.edit_distance) == (0, 0, 0)
@@ -157,7 +157,7 @@ def test_repeated_words_are_aligned_in_order():
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=12), st.lists(st.sampled_from("abc"), max_size=12))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_alignment_is_a_longest_common_subsequence(left, right):
     # lower-case words on both sides: every aligned word counts as restored
     counts = count_restored(" ".join(left), " ".join(right))
@@ -165,7 +165,7 @@ def test_alignment_is_a_longest_common_subsequence(left, right):
 
 
 @given(TEXTS, TEXTS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_edit_distance_is_that_of_the_recurrence(prediction, clean):
     counts = count_restored(prediction, clean)
     prediction, clean = " ".join(prediction.split()), " ".join(clean.split())
