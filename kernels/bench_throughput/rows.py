@@ -53,7 +53,7 @@ def latest(rows: Sequence[Row], **wanted: object) -> Row | None:
 def merge_rows(parts: Iterable[Sequence[Row]]) -> list[Row]:
     """Join rows of several commands; of a job that was done twice the later one stays.
 
-    A failure never replaces a measurement, and is left out where there is one.
+    A failure never replaces a measurement, and is left out where there is one, on any device.
     """
     merged: dict[tuple[object, ...], Row] = {}
     measured: set[tuple[object, ...]] = set()

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from bench.table import markdown
 from bench_throughput.checks import Verdict, judge
 from bench_throughput.jobs import CHECK_STEPS, NAMES, TRAINERS, find_trainer, parse_shape
-from bench_throughput.rows import Row, latest, select
+from bench_throughput.rows import MISSING, Row, latest, select
 
 # shape -> tokens/s on one H100 with the 0.1B model: what must be reached, what is aimed at
 FIGURES = {
@@ -180,7 +180,7 @@ def render_memory(rows: Sequence[Row]) -> str:
 
 def render_missing(rows: Sequence[Row]) -> str:
     """Return what was skipped or failed, with the reason."""
-    found = [row for row in rows if row["kind"] in ("skipped", "failed")]
+    found = [row for row in rows if row["kind"] in MISSING]
     lines = [(r["purpose"], r["trainer"], r["shape"], r["kind"], r["reason"]) for r in found]
     return markdown(("what", "trainer", "batch x L", "", "reason"), lines) if lines else ""
 

@@ -132,3 +132,11 @@ def test_only_what_is_wanted_gets_a_gradient():
     ]
     for fused, plain in zip(*gradients, strict=True):
         assert relative_error(fused, plain) < 1e-5
+
+
+def test_texts_of_unknown_length_are_refused():
+    *tokens, _, _, _ = build_inputs(torch.float64)
+    lengths = torch.tensor(LENGTHS)
+    continued = Continuation.behind(lengths, lengths=lengths, size=SIZE, num_tokens=NUM_TOKENS)
+    with pytest.raises(ValueError, match="continued needs lengths"):
+        wkv7(*tokens, continued=continued)

@@ -1,15 +1,24 @@
 """Matrices cast once a step: the digits of autocast, which casts them one by one."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
+from fseed.records import read_run
 from fseed.tasks.base import Objective
 from fseed.training import module as module_module
 from fseed.training.cast_weights import CastWeights, reads_once
 from fseed.training.objectives import Learner
 from tests.models.build import build_batch, build_future_seed, build_random_model
 from tests.training.build import tiny_config
-from tests.training.static_runs import finish, static_plan, use_static_steps, weights_of
+from tests.training.static_runs import (
+    ReplayRecorder,
+    finish,
+    static_plan,
+    use_static_steps,
+    weights_of,
+)
 from tests.training.test_runner import stable_rows
 
 BF16 = {"trainer__precision": "bf16", "budget__steps": 4, "alpha__lr": 1e-3}
@@ -54,6 +63,40 @@ def test_every_matrix_gets_the_gradient_that_autocast_gives_it():
     plain, copied = found
     assert [n for n in plain if plain[n] is None or not torch.equal(plain[n], copied[n])] == []
     assert all(gradient.dtype == torch.float32 for gradient in copied.values())
+
+
+def test_a_step_that_ran_out_of_memory_is_done_anew(tmp_path, monkeypatch):
+    """What the pass that broke off has left in the copies is no part of it."""
+    backward = torch.Tensor.backward
+
+    def backward_and_fail(*args, **kwargs) -> None:
+        backward(*args, **kwargs)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    class Full:
+        def capture(self, function: Callable[[], None]) -> Callable[[], None]:
+            with monkeypatch.context() as patch:
+                patch.setattr(torch.Tensor, "backward", backward_and_fail)
+                function()
+            raise AssertionError("nothing was out of memory")
+
+    found = []
+    for mode, recorder in (("eager", ReplayRecorder), ("graph", Full)):
+        use_static_steps(monkeypatch, mode, recorder)
+        values = BF16 | {"budget__steps": 6, "data__num_train": 8}
+        found.append(weights_of(finish(static_plan(tmp_path / mode, ARMS[1], **values))))
+    facts = read_run(tmp_path / "graph").provenance["step"]
+    assert "memory" in facts["reason"]
+    assert [n for n, value in found[0].items() if not torch.equal(value, found[1][n])] == []
+
+
+def test_a_matrix_that_is_not_read_is_told():
+    learner = build_learner()
+    cast, batch = CastWeights(learner), build_batch([9, 5], [4, 2])
+    with torch.autocast("cpu", torch.bfloat16):
+        cast.loss(batch)
+    with pytest.raises(RuntimeError, match=r"no gradient of model\.blocks\.0\.att\.w1, .*not read"):
+        cast.collect()
 
 
 def test_what_is_copied_is_what_autocast_casts():

@@ -17,7 +17,7 @@ from fseed.models.layers import Block, BlockOutput
 from fseed.models.shape import RWKV7Shape
 from fseed.models.sharded import is_sharded
 from fseed.models.text_end import TextEnd
-from fseed.ops.continuation import Continuation
+from fseed.ops.continuation import Continuation, check_continued
 from fseed.ops.embed_tokens import embed_tokens
 from fseed.ops.wkv7 import check_backend
 
@@ -73,7 +73,11 @@ class RWKV7(nn.Module):
         of the last true token and the states do not need. ``continued`` are A tokens behind the
         true ones that read on from the full state, without Future-Seed; wanted are then the hidden
         vectors of the last true token and of those A, and the states are still those before them.
+
+        Raises:
+            ValueError: for ``continued`` without ``lengths``, behind which it stands.
         """
+        check_continued(continued, lengths)
         lengths = None if lengths is None else lengths.to(torch.int32)
         end = None
         if only_last or continued is not None:
@@ -81,8 +85,12 @@ class RWKV7(nn.Module):
         state = self.zero_state(tokens.shape[0]) if state is None else state
         own = None
         if future_seed is not None and future_seed.reads_twice:
-            is_cut = future_seed.options.detach
-            own = self._own_final_states(tokens, lengths, state, added, with_graph=not is_cut)
+            # as many tokens as read on stand behind the longest text
+            text = slice(0, tokens.shape[1] - (0 if continued is None else continued.size))
+            own = self._own_final_states(
+                *(tokens[:, text], lengths, state, None if added is None else added[:, text]),
+                with_graph=not future_seed.options.detach,
+            )
         x = self._embed(tokens) if added is None else self._embed(tokens) + added
         below: BlockOutput | None = None
         finals: list[tuple[Tensor, Tensor, Tensor]] = []

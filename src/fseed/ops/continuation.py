@@ -15,7 +15,10 @@ from fseed.ops.rows import flat_rows
 
 @dataclass(frozen=True)
 class Continuation:
-    """Where the A tokens stand that follow the text of every row, pads among them."""
+    """Where the A tokens stand that follow the text of every row, pads among them.
+
+    A text has one token at least.
+    """
 
     rows: Int[Tensor, " B*A"]  # flat, b * T + t
     lengths: Int[Tensor, " B"]  # true ones among the A, int32
@@ -32,3 +35,9 @@ class Continuation:
     def size(self) -> int:
         """Return A."""
         return len(self.rows) // len(self.lengths)
+
+
+def check_continued(continued: Continuation | None, lengths: Tensor | None) -> None:
+    """Raise ValueError for tokens that read on behind texts of unknown length."""
+    if continued is not None and lengths is None:
+        raise ValueError("continued needs lengths: the texts end where its tokens begin")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-@torch.library.custom_op("fseed::take_rows", mutates_args=())
+@torch.library.custom_op("fseed::take_all_rows", mutates_args=())
 def take_all_rows(tensors: list[Tensor], rows: Tensor) -> list[Tensor]:
     """Return the tokens ``rows`` [B * E] of every tensor [B, T, ...] as [B, E, ...].
 
@@ -24,7 +24,7 @@ def _(tensors, rows):
     return [x.new_empty((first, rows.shape[0] // first, *x.shape[2:])) for x in tensors]
 
 
-@torch.library.custom_op("fseed::put_rows", mutates_args=("tensors",))
+@torch.library.custom_op("fseed::put_all_rows", mutates_args=("tensors",))
 def put_all_rows_(tensors: list[Tensor], rows: Tensor, parts: list[Tensor]) -> None:
     """Write every part [B, E, ...] over the tokens ``rows`` [B * E] of its tensor [B, T, ...].
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fseed.errors import UserError
 from fseed.ops.carried_state import CarriedState, materialize
-from fseed.ops.continuation import Continuation
+from fseed.ops.continuation import Continuation, check_continued
 from fseed.ops.kernel_dtype import KERNEL_BACKENDS
 from fseed.ops.rows import put_rows, take_rows
 from fseed.ops.wkv7_chunked import wkv7_chunked
@@ -58,9 +58,11 @@ def wkv7(
 
     Raises:
         UserError: for a backend that does not exist; none is ever replaced.
+        ValueError: for ``continued`` without ``lengths``.
         KernelUnavailable: where a kernel cannot run, or failed its check on this device.
     """
     check_backend(backend)
+    check_continued(continued, lengths)
     inputs = (r, decay_logit, k, v, alpha, beta)
     start = {"initial_state": initial_state, "carried": carried}
     if backend in KERNEL_BACKENDS:

@@ -84,7 +84,8 @@ class _ReadOn(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, own_lengths: Tensor, *arguments: Any):
         inputs, (initial_state, *carried, ctx.clip) = arguments[:6], arguments[6:11]
-        lengths, *ctx.options = arguments[11:]
+        lengths, backend, precision = arguments[11:]
+        ctx.options = backend, precision
         y, final_state, squares, *kept = wkv7_forward(*arguments)
         parts = take_all_rows(list(inputs), rows)
         start = (final_state, *NOTHING_CARRIED)

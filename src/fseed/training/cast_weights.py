@@ -43,7 +43,9 @@ class CastWeights:
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Cast the matrices as they are now."""
+        """Cast the matrices as they are now; what a pass that broke off left behind is dropped."""
+        for copy in self._copies.values():
+            copy.grad = None
         _copy_all(list(self._copies.values()), self._masters)
 
     def loss(self, batch: PromptAnswer) -> Tensor:
@@ -52,9 +54,17 @@ class CastWeights:
 
     @torch.no_grad()
     def collect(self) -> None:
-        """Add the gradients of a backward pass to those of the matrices."""
+        """Add the gradients of a backward pass to those of the matrices.
+
+        Raises:
+            RuntimeError: if the pass did not read every matrix.
+        """
+        gradients = [copy.grad for copy in self._copies.values() if copy.grad is not None]
+        if len(gradients) != len(self._masters):
+            unread = [name for name, copy in self._copies.items() if copy.grad is None]
+            raise RuntimeError(f"no gradient of {', '.join(unread[:3])}: not read by the pass")
         whole = [torch.empty_like(matrix) for matrix in self._masters]
-        _copy_all(whole, [copy.grad for copy in self._copies.values() if copy.grad is not None])
+        _copy_all(whole, gradients)
         for master, copy, gradient in zip(self._masters, self._copies.values(), whole, strict=True):
             copy.grad = None
             master.grad = gradient if master.grad is None else master.grad.add_(gradient)

@@ -4,8 +4,7 @@ The loss of a batch is one mean over all its answer tokens, so a part counts by 
 Pads change no state, so every part is cut to its own longest texts. B batch, A answer tokens.
 
 Where several ranks train a run, each takes its samples of the batch first. Ranks whose layers are
-sharded have to call them equally often, so all have the same number of parts, and every part reads
-an answer (after its prompt) if the batch has one of two tokens or more.
+sharded have to call them equally often, so all have the same number of parts.
 """
 
 import math
@@ -33,24 +32,20 @@ def split_batch(
         return [(batch, 1.0)]
     own = cut(slice(0, num_samples), num_ranks)[ranks.rank]
     total = int(batch.answer_lengths.sum())
-    shortest = 1 if num_ranks == 1 else min(2, batch.answer.shape[1])
     parts: list[tuple[PromptAnswer, float]] = []
     for rows in cut(own, num_parts):
         if rows.start == rows.stop:  # this rank has a sample less than others: read one for nothing
             parts.append((parts[-1][0], 0.0))
             continue
-        part = take_samples(batch, rows, shortest_answer=shortest)
+        part = take_samples(batch, rows)
         parts.append((part, int(part.answer_lengths.sum()) / total * num_ranks))
     return parts
 
 
-def take_samples(batch: PromptAnswer, rows: slice, *, shortest_answer: int = 1) -> PromptAnswer:
-    """Return the samples of ``rows`` without the pads that only the others need.
-
-    Answers are padded to ``shortest_answer`` tokens at least.
-    """
+def take_samples(batch: PromptAnswer, rows: slice) -> PromptAnswer:
+    """Return the samples of ``rows`` without the pads that only the others need."""
     prompt_lengths, answer_lengths = batch.prompt_lengths[rows], batch.answer_lengths[rows]
-    longest_answer = max(int(answer_lengths.max()), shortest_answer)
+    longest_answer = int(answer_lengths.max())
     return PromptAnswer(
         prompt=batch.prompt[rows, : int(prompt_lengths.max())],
         prompt_lengths=prompt_lengths,
