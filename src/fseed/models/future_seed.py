@@ -112,10 +112,10 @@ class FutureSeed(nn.Module):
     def carry(
         self,
         previous_final_state: Float[Tensor, "B H V K"],
+        squares: Float[Tensor, "B H rows"] | None = None,
         *,
         layer: int,
         x_last: Float[Tensor, "B C"],
-        squares: Float[Tensor, "B H rows"] | None = None,
         noise_keys: Sequence[int] | None = None,
     ) -> CarriedState:
         """Describe what ``layer`` starts from; wkv7 computes it while it loads the state.

@@ -87,10 +87,8 @@ class RWKV7(nn.Module):
         if future_seed is not None and future_seed.reads_twice:
             # as many tokens as read on stand behind the longest text
             text = slice(0, tokens.shape[1] - (0 if continued is None else continued.size))
-            own = self._own_final_states(
-                *(tokens[:, text], lengths, state, None if added is None else added[:, text]),
-                with_graph=not future_seed.options.detach,
-            )
+            texts = (tokens[:, text], lengths, state, None if added is None else added[:, text])
+            own = self._own_final_states(*texts, with_graph=not future_seed.options.detach)
         x = self._embed(tokens) if added is None else self._embed(tokens) + added
         below: BlockOutput | None = None
         finals: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -100,13 +98,9 @@ class RWKV7(nn.Module):
             att_shift, initial_state, ffn_shift = start
             carried = None
             if future_seed is not None and below is not None and future_seed.is_seeded(i):
-                carried = future_seed.carry(
-                    below.final_state if own is None else own[i],
-                    layer=i,
-                    x_last=_last_true(below.x, lengths),
-                    squares=below.squares if own is None else None,
-                    noise_keys=noise_keys,
-                )
+                seed = (below.final_state, below.squares) if own is None else (own[i], None)
+                x_last = _last_true(below.x, lengths)
+                carried = future_seed.carry(*seed, layer=i, x_last=x_last, noise_keys=noise_keys)
             out: BlockOutput = block(
                 x if below is None else below.x,
                 att_shift=att_shift, initial_state=initial_state, ffn_shift=ffn_shift,
