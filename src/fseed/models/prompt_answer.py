@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from fseed.models.future_seed import FutureSeed
 from fseed.models.rwkv7 import RWKV7, ModelState
 from fseed.ops.continuation import Continuation
+from fseed.ops.rows import flat_rows
 
 
 class PromptAnswer(NamedTuple):
@@ -104,7 +105,9 @@ def join(batch: PromptAnswer) -> tuple[Int[Tensor, "B P+A-1"], Continuation]:
     (_, prompt_size), size = batch.prompt.shape, batch.answer.shape[1] - 1
     num_tokens, ends = prompt_size + size, batch.prompt_lengths
     places = torch.arange(num_tokens, device=ends.device) - ends.unsqueeze(1)  # in the answer
-    answer = batch.answer.gather(1, places.clamp(0, size - 1))
+    # not gather, which may read the host where it has to be deterministic on a GPU
+    rows = flat_rows(places.clamp(0, size - 1), num_tokens=size + 1)
+    answer = batch.answer.flatten().index_select(0, rows).view_as(places)
     is_answer = (places >= 0) & (places < size)
     tokens = torch.where(is_answer, answer, F.pad(batch.prompt, (0, size)))
     own_lengths = batch.answer_lengths - 1
