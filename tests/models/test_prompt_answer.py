@@ -80,3 +80,13 @@ def test_answers_stand_right_behind_their_prompts():
         text = torch.cat((batch.prompt[row, :p], batch.answer[row, : a - 1]))
         assert torch.equal(tokens[row, : p + a - 1], text)
     assert continued.lengths.tolist() == [1, 5]
+
+
+@pytest.mark.parametrize("kind", BATCHES)
+def test_a_closed_gate_is_the_baseline_bit_for_bit(kind):
+    fs = build_future_seed(seed_scale=0.0).double()
+    closed, baseline = (
+        answer_hidden(build_random_model(), BATCHES[kind], future_seed=arm) for arm in (fs, None)
+    )
+    mask = BATCHES[kind].answer_mask
+    assert torch.equal(closed[mask], baseline[mask])

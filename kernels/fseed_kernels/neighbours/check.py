@@ -26,6 +26,7 @@ from fseed_kernels.neighbours.norm_shift_mix import NUM_MIXES
 from fseed_kernels.reference import errors, relative_error
 
 TOLERANCES = {torch.bfloat16: 1.2e-2, torch.float32: 1e-4}  # relative, 2-norm
+MOVED_TOKENS = 41  # of a text: few are moved, so the interpreter can have as many as a GPU
 SHORT_TOKENS = 41  # the interpreter walks through long texts too slowly
 # programs walk through several rows and head tiles from here on (B * T * C > 2112 * 1024)
 LONG_TOKENS = 1501
@@ -116,7 +117,7 @@ def _check_move_rows(device: torch.device, dtype: torch.dtype, width: int) -> st
     """Tokens are taken out of six tensors, and written over another place of them."""
     generator = torch.Generator(device).manual_seed(0)
     wholes = [
-        torch.randn(2, 41, width, generator=generator, device=device).to(dtype)
+        torch.randn(2, MOVED_TOKENS, width, generator=generator, device=device).to(dtype)
         for _ in range(move_rows.MAX_TENSORS)
     ]
     before = [x.clone() for x in wholes]

@@ -77,12 +77,8 @@ def answer_hidden(
 ) -> Float[Tensor, "B A C"]:
     """Return the hidden vectors that predict answer tokens 0 .. A-1 (teacher forcing).
 
-    Prompt and answer stand in one row, so that every layer computes them together. Without
-    Future-Seed, a text of which the prompt is one token alone is scanned at once.
+    Prompt and answer stand in one row, so that every layer computes them together.
     """
-    if future_seed is None and batch.prompt.shape[1] == 1:
-        tokens = torch.cat((batch.prompt, batch.answer[:, :-1]), dim=1)
-        return model(tokens, lengths=batch.answer_lengths).hidden
     if batch.answer.shape[1] == 1:
         last, _ = read_prompt(model, batch, future_seed=future_seed)
         return last.unsqueeze(1)
